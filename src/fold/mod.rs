@@ -1,0 +1,31 @@
+//! Events to changed sessions: the aggregator trait, the convergent aggregator, and the fold of a batch.
+//!
+//! Everything here is pure and synchronous: no clock, no I/O, no SQL. The same input gives the same output, so the
+//! fold can be checked against vectors, against a model, and against itself in another order.
+
+mod aggregator;
+mod batch;
+mod convergent;
+mod snapshot;
+
+pub use aggregator::{Aggregator, Verdict};
+pub use batch::{BatchFold, Folded, LoadedSession, Outcome, SessionChange, Standing, Version};
+pub use convergent::{Convergent, ConvergentState};
+pub use snapshot::{EndCause, Provenance, Snapshot, Status};
+
+use crate::event::{Event, EventTime, SessionId};
+
+/// Folds the events of one session in memory, in the order given; duplicates are seen as such.
+///
+/// It is the fold of a batch for a session that nothing is known of, which makes it the definition that stored
+/// sessions are compared with. None if `events` is empty or holds no event that the aggregator accepts.
+pub fn fold_session<A: Aggregator>(aggregator: &A, events: &[Event], as_of: Option<EventTime>) -> Option<Snapshot> {
+    let session_id = &events.first()?.session_id;
+    let mut fold = BatchFold::new(aggregator, Standing::default());
+    for event in events {
+        fold.push(event);
+    }
+    let folded = fold.finish(std::iter::empty());
+    let change = folded.changes.into_iter().find(|change| change.session_id == *session_id)?;
+    Some(aggregator.snapshot(&change.state, as_of))
+}
