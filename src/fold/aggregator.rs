@@ -13,7 +13,7 @@ use super::snapshot::Snapshot;
 /// before, what time it is) is handed to it.
 pub trait Aggregator: Send + Sync + 'static {
     /// Kept as JSON with the session; the default is that of a session without events.
-    type State: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static;
+    type State: Clone + Default + Serialize + DeserializeOwned + Send + Sync + Unpin + 'static;
 
     /// Name and version, like `convergent/1`. A state that carries another is never read: the session is folded again
     /// from its stored events. Change it whenever the same events would give another state.

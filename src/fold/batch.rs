@@ -86,6 +86,7 @@ pub struct Folded<'e, S> {
 }
 
 /// Where a session's event of some key comes from.
+#[derive(Clone)]
 enum Origin<'e> {
     Stored(Event),
     Added(&'e Event),
@@ -101,6 +102,7 @@ impl Origin<'_> {
     }
 }
 
+#[derive(Clone)]
 struct Session<'e, S> {
     read: Option<(Version, Status)>,
     state: S,
@@ -163,7 +165,7 @@ impl<'e, 'a, A: Aggregator> BatchFold<'e, 'a, A> {
 
     /// Ends the fold. `stored` are all stored events of [`Self::sessions_to_refold`], in any order; they are taken
     /// one at a time, so that a long session needs no room.
-    pub fn finish(mut self, stored: impl Iterator<Item = Event>) -> Folded<'e, A::State> {
+    pub fn finish(self, stored: impl Iterator<Item = Event>) -> Folded<'e, A::State> {
         let mut refolding = self.begin_refold();
         for event in stored {
             refolding.take_stored(&event);
@@ -172,9 +174,8 @@ impl<'e, 'a, A: Aggregator> BatchFold<'e, 'a, A> {
     }
 
     /// The same as [`Self::finish`], for a caller that reads the stored events bit by bit.
-    pub fn begin_refold(&mut self) -> Refold<'e, 'a, A> {
-        let mut sessions = std::mem::take(&mut self.sessions);
-        for session in sessions.values_mut().filter(|session| session.must_refold) {
+    pub fn begin_refold(mut self) -> Refold<'e, 'a, A> {
+        for session in self.sessions.values_mut().filter(|session| session.must_refold) {
             session.state = A::State::default();
             for origin in session.events.values() {
                 if let Origin::Added(event) | Origin::Replaced(event) = origin {
@@ -183,7 +184,7 @@ impl<'e, 'a, A: Aggregator> BatchFold<'e, 'a, A> {
                 }
             }
         }
-        Refold { aggregator: self.aggregator, sessions, outcome: self.outcome }
+        Refold { aggregator: self.aggregator, sessions: self.sessions, outcome: self.outcome }
     }
 }
 
@@ -193,6 +194,13 @@ pub struct Refold<'e, 'a, A: Aggregator> {
     aggregator: &'a A,
     sessions: HashMap<SessionId, Session<'e, A::State>>,
     outcome: Outcome,
+}
+
+// Derived, it would ask for `A: Clone`.
+impl<A: Aggregator> Clone for Refold<'_, '_, A> {
+    fn clone(&self) -> Self {
+        Self { aggregator: self.aggregator, sessions: self.sessions.clone(), outcome: self.outcome }
+    }
 }
 
 impl<'e, A: Aggregator> Refold<'e, '_, A> {

@@ -9,11 +9,11 @@ mod convergent;
 mod snapshot;
 
 pub use aggregator::{Aggregator, Verdict};
-pub use batch::{BatchFold, Folded, LoadedSession, Outcome, SessionChange, Standing, Version};
+pub use batch::{BatchFold, Folded, LoadedSession, Outcome, Refold, SessionChange, Standing, Version};
 pub use convergent::{Convergent, ConvergentState};
 pub use snapshot::{EndCause, Provenance, Snapshot, Status};
 
-use crate::event::{Event, EventTime, SessionId};
+use crate::event::{Event, EventTime};
 
 /// Folds the events of one session in memory, in the order given; duplicates are seen as such.
 ///

@@ -1,0 +1,116 @@
+//! One typed configuration out of four layers: defaults, a TOML file, the environment, flags.
+//!
+//! Each layer is read into (key, value, origin), the later replacing the earlier key by key; only then are the values
+//! that won turned into types. So an error always names the layer that gave the bad value, and a value that lost
+//! cannot fail. `config/default.toml` is the one list of keys, types and defaults.
+
+mod client;
+mod duration;
+mod environment;
+mod error;
+mod file;
+mod flags;
+mod kafka;
+mod keys;
+mod layers;
+mod postgres;
+mod render;
+mod schema;
+mod secret;
+mod sections;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use client::ClientValue;
+pub use error::{ConfigError, Origin, Refusal};
+pub use kafka::KafkaConfig;
+pub use postgres::PostgresUrl;
+pub use schema::SchemaName;
+pub use secret::Secret;
+pub use sections::{
+    AggregatorConfig, AggregatorKind, BatchConfig, EventsConfig, HttpConfig, LogConfig, LogFormat, PostgresConfig,
+    ShutdownConfig,
+};
+
+/// The effective configuration. Every value in it has passed its rule.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[kafka]`
+    pub kafka: KafkaConfig,
+    /// `[postgres]`
+    pub postgres: PostgresConfig,
+    /// `[aggregator]`
+    pub aggregator: AggregatorConfig,
+    /// `[events]`
+    pub events: EventsConfig,
+    /// `[batch]`
+    pub batch: BatchConfig,
+    /// `[http]`
+    pub http: HttpConfig,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[shutdown]`
+    pub shutdown: ShutdownConfig,
+    rendered: String,
+}
+
+/// Where the configuration comes from, beside the defaults.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The file of `--config`. Without it, `SESSIONFOLD_CONFIG` in `environment` names the file.
+    pub file: Option<PathBuf>,
+    /// Environment variables, handed in so that a test needs no global state. Those of others are passed over.
+    pub environment: Vec<(String, String)>,
+    /// The values of `--set`, each `section.key=value`.
+    pub flags: Vec<String>,
+}
+
+impl Sources {
+    /// The sources of this process: the variables it was started with, and what its command line says.
+    pub fn of_process(file: Option<PathBuf>, flags: Vec<String>) -> Result<Self, ConfigError> {
+        let environment = environment::of_process()?;
+        Ok(Self { file, environment, flags })
+    }
+}
+
+impl Config {
+    /// Reads all layers and checks every value. The first thing that is wrong is the error.
+    pub fn load(sources: Sources) -> Result<Self, ConfigError> {
+        let (keys, mut settings) = layers::defaults();
+        let path = sources.file.or_else(|| environment::config_path(&sources.environment));
+        if let Some(path) = path {
+            settings.overlay(file::layer(&path, &keys)?);
+        }
+        settings.overlay(environment::layer(&sources.environment, &keys)?);
+        settings.overlay(flags::layer(&sources.flags, &keys)?);
+        settings.read_secret_files()?;
+        let rendered = render::render(&settings);
+        Self::typed(settings, rendered)
+    }
+
+    fn typed(mut settings: settings::Settings, rendered: String) -> Result<Self, ConfigError> {
+        let config = Self {
+            kafka: KafkaConfig::read(&mut settings)?,
+            postgres: PostgresConfig::read(&mut settings)?,
+            aggregator: AggregatorConfig::read(&mut settings)?,
+            events: EventsConfig::read(&mut settings)?,
+            batch: BatchConfig::read(&mut settings)?,
+            http: HttpConfig::read(&mut settings)?,
+            log: LogConfig::read(&mut settings)?,
+            shutdown: ShutdownConfig::read(&mut settings)?,
+            rendered,
+        };
+        // A key that stands in default.toml and that no section reads would be accepted and do nothing.
+        debug_assert!(settings.is_empty(), "keys that no section reads");
+        Ok(config)
+    }
+
+    /// The configuration that was loaded, as TOML, secrets masked. A value that isn't the default has its origin beside
+    /// it. Made at load, so a field changed since doesn't show.
+    pub fn render(&self) -> String {
+        self.rendered.clone()
+    }
+}

@@ -1,0 +1,163 @@
+//! The database's URL.
+
+use std::fmt;
+
+use sqlx::postgres::PgConnectOptions;
+
+use super::error::Refusal;
+use super::secret::{MASK, Secret};
+
+/// The query parameters that the driver understands. It would ignore others, and log them with their values.
+const PARAMETERS: [&str; 19] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "options[…]",
+];
+
+/// Parameters that are masked. A key's path would do no harm, but a key pasted in its place would.
+const MASKED: [&str; 3] = ["password", "sslkey", "ssl-key"];
+
+/// The URL of the database: a secret that has been parsed. Prints with its password masked.
+#[derive(Clone)]
+pub struct PostgresUrl {
+    url: Secret,
+    options: PgConnectOptions,
+}
+
+impl PostgresUrl {
+    /// What the driver connects with. What the URL leaves out comes from the driver's own defaults, which are
+    /// libpq's: `PGPASSWORD`, `PGSSLMODE` and the like, and the password file.
+    pub fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// The URL itself, password and all.
+    pub fn expose(&self) -> &str {
+        self.url.expose()
+    }
+}
+
+impl TryFrom<Secret> for PostgresUrl {
+    type Error = Refusal;
+
+    fn try_from(url: Secret) -> Result<Self, Refusal> {
+        let text = url.expose();
+        let parts = Parts::of(text).ok_or_else(invalid)?;
+        // A parser drops spaces and line breaks in silence. And an `@` in the path is the end of a password with an
+        // unescaped slash: the parser would take its start for the port.
+        let odd = |c: char| c.is_whitespace() || c.is_control();
+        if text.contains(odd) || parts.path.contains('@') {
+            return Err(invalid());
+        }
+        if !parts.parameters().all(|(name, _)| is_known(name)) {
+            return Err(Refusal::new(
+                "has a query parameter that is not known",
+                format!("allowed: {}", PARAMETERS.join(", ")),
+            ));
+        }
+        // The driver's error may quote what it couldn't read; so it is dropped.
+        let options = text.parse().map_err(|_| invalid())?;
+        Ok(Self { url, options })
+    }
+}
+
+impl PartialEq for PostgresUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url
+    }
+}
+
+impl Eq for PostgresUrl {}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the driver's options, whose Debug shows the password.
+        f.write_str(&masked(&self.url))
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked(&self.url))
+    }
+}
+
+/// The URL with stars for the password. Built from the parts that may be shown, not by striking out the others.
+pub(super) fn masked(url: &Secret) -> String {
+    let Some(parts) = Parts::of(url.expose()) else {
+        return MASK.to_owned();
+    };
+    let user = match parts.user {
+        Some(user) => match user.split_once(':') {
+            Some((user, _)) => format!("{user}:{MASK}@"),
+            None => format!("{user}@"),
+        },
+        None => String::new(),
+    };
+    let parameter = |(name, value)| match MASKED.contains(&name) {
+        true => format!("{name}={MASK}"),
+        false => format!("{name}={value}"),
+    };
+    let query: Vec<String> = parts.parameters().map(parameter).collect();
+    let mark = if query.is_empty() { "" } else { "?" };
+    let Parts { scheme, host, path, .. } = parts;
+    format!("{scheme}://{user}{host}{path}{mark}{}", query.join("&"))
+}
+
+struct Parts<'a> {
+    scheme: &'a str,
+    /// `user` or `user:password`
+    user: Option<&'a str>,
+    host: &'a str,
+    path: &'a str,
+    query: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(url: &'a str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        if !matches!(scheme, "postgres" | "postgresql") || rest.contains('#') {
+            return None;
+        }
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        Some(Self { scheme, user, host, path, query })
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pairs = self.query.split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    }
+}
+
+fn is_known(parameter: &str) -> bool {
+    let option = parameter.starts_with("options[") && parameter.ends_with(']');
+    option || PARAMETERS.contains(&parameter)
+}
+
+fn invalid() -> Refusal {
+    Refusal::new(
+        "is not a valid Postgres URL",
+        "allowed: postgres://user:password@host:port/database?sslmode=…, special characters percent-encoded",
+    )
+}

@@ -1,0 +1,225 @@
+//! The typed sections but `[kafka]`, and the rule of each key.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+
+use super::duration::LONGEST;
+use super::error::{ConfigError, Refusal, quoted};
+use super::postgres::PostgresUrl;
+use super::schema::SchemaName;
+use super::settings::Settings;
+
+/// The shortest duration that can be written and isn't zero.
+const SHORTEST: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The kinds that make a session; to ignore one would make every session wrong.
+const FOLDED_KINDS: [&str; 4] =
+    ["hook.session.started", "hook.session.ended", "hook.prompt.submitted", "hook.tool.executed"];
+
+/// `[postgres]`: where the result is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresConfig {
+    /// Parsed, and printed with its password masked.
+    pub url: PostgresUrl,
+    /// The schema of all tables.
+    pub schema: SchemaName,
+    /// Whether `run` applies migrations when it starts.
+    pub migrate: bool,
+    /// 1 to 100.
+    pub max_connections: NonZeroU32,
+    /// More than zero, at most a day.
+    pub statement_timeout: Duration,
+    /// More than zero, at most ten minutes.
+    pub connect_timeout: Duration,
+}
+
+impl PostgresConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        let day = Duration::from_secs(24 * 3_600);
+        let ten_minutes = Duration::from_secs(600);
+        Ok(Self {
+            url: settings.secret("postgres.url", PostgresUrl::try_from)?,
+            schema: settings.text("postgres.schema", SchemaName::try_from)?,
+            migrate: settings.boolean("postgres.migrate")?,
+            max_connections: settings.count("postgres.max_connections", 1..=100)?,
+            statement_timeout: settings.duration("postgres.statement_timeout", SHORTEST..=day)?,
+            connect_timeout: settings.duration("postgres.connect_timeout", SHORTEST..=ten_minutes)?,
+        })
+    }
+
+    /// What the driver connects with. The timeouts aren't in it: how they are set is the store's affair. Don't print it:
+    /// its `Debug` shows the password.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        let options = self.url.options().clone();
+        match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("sessionfold"),
+        }
+    }
+}
+
+/// How events become sessions. The `reference` of the contract joins in a later release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AggregatorKind {
+    /// Any order of the same events gives the same session.
+    Convergent,
+}
+
+fn aggregator_kind(text: String) -> Result<AggregatorKind, Refusal> {
+    match text.as_str() {
+        "convergent" => Ok(AggregatorKind::Convergent),
+        "reference" => Err(Refusal::new("`reference` is not in this version", "use `convergent`")),
+        other => Err(Refusal::new(format!("{} is not an aggregator", quoted(other)), "allowed: \"convergent\"")),
+    }
+}
+
+/// `[aggregator]`: the rules of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AggregatorConfig {
+    /// Which one.
+    pub kind: AggregatorKind,
+    /// More than zero.
+    pub inactivity_timeout: Duration,
+    /// May be zero.
+    pub reopen_grace: Duration,
+    /// May be zero.
+    pub future_tolerance: Duration,
+}
+
+impl AggregatorConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        let any = Duration::ZERO..=LONGEST;
+        Ok(Self {
+            kind: settings.text("aggregator.kind", aggregator_kind)?,
+            inactivity_timeout: settings.duration("aggregator.inactivity_timeout", SHORTEST..=LONGEST)?,
+            reopen_grace: settings.duration("aggregator.reopen_grace", any.clone())?,
+            future_tolerance: settings.duration("aggregator.future_tolerance", any)?,
+        })
+    }
+}
+
+/// `[events]`: what is decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsConfig {
+    /// 1 byte to 100 MiB.
+    pub max_value_bytes: NonZeroUsize,
+    /// Kinds that are counted and skipped; none of those that make a session.
+    pub ignore: BTreeSet<String>,
+}
+
+impl EventsConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            max_value_bytes: settings.count("events.max_value_bytes", 1..=100 << 20)?,
+            ignore: settings.list("events.ignore", ignored)?,
+        })
+    }
+}
+
+fn ignored(kinds: Vec<String>) -> Result<BTreeSet<String>, Refusal> {
+    match kinds.iter().find(|kind| FOLDED_KINDS.contains(&kind.as_str())) {
+        None => Ok(kinds.into_iter().collect()),
+        Some(kind) => Err(Refusal::new(
+            format!("{} makes sessions and cannot be ignored", quoted(kind)),
+            format!("allowed: any kind but {}", FOLDED_KINDS.join(", ")),
+        )),
+    }
+}
+
+/// `[batch]`: how much goes into one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchConfig {
+    /// 1 to a million.
+    pub max_events: NonZeroUsize,
+    /// More than zero, at most a minute.
+    pub max_wait: Duration,
+    /// Bytes of records, at least 1024.
+    pub max_bytes: NonZeroUsize,
+}
+
+impl BatchConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            max_events: settings.count("batch.max_events", 1..=1_000_000)?,
+            max_wait: settings.duration("batch.max_wait", SHORTEST..=MINUTE)?,
+            max_bytes: settings.count("batch.max_bytes", 1_024..=i64::MAX)?,
+        })
+    }
+}
+
+/// `[http]`: what others may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// `None` is off.
+    pub listen: Option<SocketAddr>,
+}
+
+impl HttpConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        let listen = |text: String| match text.as_str() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                Refusal::new(
+                    format!("{} is not a socket address", quoted(text)),
+                    "allowed: an IP address and a port, like \"127.0.0.1:8080\", or \"\" for off",
+                )
+            }),
+        };
+        Ok(Self { listen: settings.text("http.listen", listen)? })
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// `[log]`: what is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// A filter in tracing's syntax. Not empty; the rest is checked where the filter is built.
+    pub filter: String,
+}
+
+impl LogConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        let format = |text: String| match text.as_str() {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            other => Err(Refusal::new(format!("{} is not a format", quoted(other)), "allowed: \"text\", \"json\"")),
+        };
+        Ok(Self { format: settings.text("log.format", format)?, filter: settings.text("log.filter", not_empty)? })
+    }
+}
+
+/// `[shutdown]`: how it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShutdownConfig {
+    /// More than zero, at most a minute.
+    pub timeout: Duration,
+}
+
+impl ShutdownConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        Ok(Self { timeout: settings.duration("shutdown.timeout", SHORTEST..=MINUTE)? })
+    }
+}
+
+/// The rule of texts that mean something only when there is one.
+pub(super) fn not_empty(text: String) -> Result<String, Refusal> {
+    if text.trim().is_empty() {
+        return Err(Refusal::new("is empty", "allowed: a text that isn't empty"));
+    }
+    Ok(text)
+}

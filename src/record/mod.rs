@@ -1,0 +1,43 @@
+//! A Kafka record as it was read, and where it stands in the log.
+
+mod offset;
+
+pub use offset::{NextOffset, RecordOffset, TopicPartition};
+
+use crate::event::{RecordTimestamp, WireRecord};
+
+/// A record, whole: what a dead letter keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// None for a null value, which is not an empty one.
+    pub value: Option<Box<[u8]>>,
+    pub key: Option<Box<[u8]>>,
+    pub headers: Vec<Header>,
+    pub timestamp: Option<RecordTimestamp>,
+}
+
+/// A header as it was sent: neither its name nor its value needs to be UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub key: Box<[u8]>,
+    pub value: Option<Box<[u8]>>,
+}
+
+impl Record {
+    /// What decoding looks at.
+    pub fn wire(&self) -> WireRecord<'_> {
+        let kind = self.headers.iter().rev().find(|header| *header.key == *b"event_type");
+        WireRecord {
+            value: self.value.as_deref(),
+            kind_header: kind.map(|header| header.value.as_deref()),
+            timestamp: self.timestamp,
+        }
+    }
+
+    /// The record's size, in bytes of what was sent.
+    pub fn bytes(&self) -> usize {
+        let length = |part: &Option<Box<[u8]>>| part.as_ref().map_or(0, |part| part.len());
+        let headers: usize = self.headers.iter().map(|header| header.key.len() + length(&header.value)).sum();
+        length(&self.value) + length(&self.key) + headers
+    }
+}

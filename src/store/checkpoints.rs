@@ -1,0 +1,148 @@
+//! Checkpoints: how far each partition is in the tables. They move by compare-and-set, in the batch's transaction.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+
+use crate::record::{NextOffset, TopicPartition};
+
+use super::{
+    Store,
+    commit::Committed,
+    error::StoreError,
+    transaction::{Isolation, TransactionSpec},
+};
+
+pub(super) const LOCK: &str = "/* lock_checkpoints */
+    SELECT c.topic, c.partition, c.next_offset
+    FROM unnest($2::text[], $3::int[]) AS k(topic, partition)
+    JOIN checkpoints c ON c.group_id = $1 AND c.topic = k.topic AND c.partition = k.partition
+    ORDER BY c.topic, c.partition
+    FOR NO KEY UPDATE OF c";
+
+pub(super) const MOVE: &str = "/* move_checkpoints */
+    UPDATE checkpoints c SET next_offset = m.next_offset, updated_at = now()
+    FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) AS m(topic, partition, expected, next_offset)
+    WHERE c.group_id = $1 AND c.topic = m.topic AND c.partition = m.partition AND c.next_offset = m.expected";
+
+pub(super) const READ: &str = "/* read_checkpoints */
+    SELECT c.topic, c.partition, c.next_offset
+    FROM unnest($2::text[], $3::int[]) AS k(topic, partition)
+    JOIN checkpoints c ON c.group_id = $1 AND c.topic = k.topic AND c.partition = k.partition";
+
+pub(super) const CREATE: &str = "/* create_checkpoints */
+    INSERT INTO checkpoints (group_id, topic, partition, next_offset)
+    SELECT $1, topic, partition, next_offset
+    FROM unnest($2::text[], $3::int[], $4::bigint[]) AS m(topic, partition, next_offset)
+    ORDER BY topic, partition
+    ON CONFLICT (group_id, topic, partition) DO NOTHING";
+
+/// One partition's step: the batch begins at `expected`, and the next one begins at `next`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointMove {
+    pub partition: TopicPartition,
+    pub expected: NextOffset,
+    pub next: NextOffset,
+}
+
+/// Partitions whose checkpoint is not where the batch began: somebody else writes them, or this very batch was
+/// committed before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// With what their checkpoints say; none where there is no checkpoint.
+    pub partitions: Vec<(TopicPartition, Option<NextOffset>)>,
+}
+
+impl Fenced {
+    /// Whether the commit of `moves`, whose answer was lost, happened after all: every checkpoint is where it put it.
+    pub fn resolves(&self, moves: &[CheckpointMove]) -> Option<Committed> {
+        let happened = moves.iter().all(|step| {
+            self.partitions.iter().any(|(partition, found)| *partition == step.partition && *found == Some(step.next))
+        });
+        happened.then(|| Committed::of(moves))
+    }
+}
+
+const READ_SPEC: TransactionSpec = TransactionSpec {
+    name: "read_checkpoints",
+    isolation: Isolation::ReadCommitted,
+    read_only: true,
+    statement_timeout: None,
+};
+
+const CREATE_SPEC: TransactionSpec = TransactionSpec { name: "create_checkpoints", read_only: false, ..READ_SPEC };
+
+impl Store {
+    /// The checkpoints of these partitions; those without one are left out.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked.
+    pub async fn checkpoints(
+        &self,
+        group_id: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, NextOffset>, StoreError> {
+        self.transactions.run(&READ_SPEC, async |connection| select(READ, connection, group_id, partitions).await).await
+    }
+
+    /// Creates the checkpoints that are missing, at these offsets, and returns what stands then.
+    ///
+    /// # Errors
+    /// If Postgres refuses.
+    pub async fn create_checkpoints(
+        &self,
+        group_id: &str,
+        starts: &[(TopicPartition, NextOffset)],
+    ) -> Result<HashMap<TopicPartition, NextOffset>, StoreError> {
+        let partitions: Vec<_> = starts.iter().map(|(partition, _)| partition.clone()).collect();
+        let (topics, numbers) = columns(&partitions);
+        let offsets: Vec<_> = starts.iter().map(|(_, offset)| offset.get()).collect();
+        let body = async |connection: &mut PgConnection| {
+            let query = sqlx::query(CREATE).bind(group_id).bind(&topics).bind(&numbers).bind(&offsets);
+            query.execute(&mut *connection).await.map_err(StoreError::from)?;
+            select(READ, connection, group_id, &partitions).await
+        };
+        self.transactions.run(&CREATE_SPEC, body).await
+    }
+}
+
+/// Moves all checkpoints, or says which don't stand where they should. A writer that comes second waits for the first
+/// and then sees where it went.
+pub(super) async fn advance(
+    connection: &mut PgConnection,
+    group_id: &str,
+    moves: &[CheckpointMove],
+) -> Result<Result<(), Fenced>, StoreError> {
+    let partitions: Vec<_> = moves.iter().map(|step| step.partition.clone()).collect();
+    let found = select(LOCK, connection, group_id, &partitions).await?;
+    let found = |step: &CheckpointMove| found.get(&step.partition).copied();
+    let fenced = moves.iter().filter(|step| found(step) != Some(step.expected));
+    let fenced: Vec<_> = fenced.map(|step| (step.partition.clone(), found(step))).collect();
+    if !fenced.is_empty() {
+        return Ok(Err(Fenced { partitions: fenced }));
+    }
+    let (topics, numbers) = columns(&partitions);
+    let expected: Vec<_> = moves.iter().map(|step| step.expected.get()).collect();
+    let next: Vec<_> = moves.iter().map(|step| step.next.get()).collect();
+    let query = sqlx::query(MOVE).bind(group_id).bind(&topics).bind(&numbers).bind(&expected).bind(&next);
+    query.execute(connection).await?;
+    Ok(Ok(()))
+}
+
+async fn select(
+    statement: &'static str,
+    connection: &mut PgConnection,
+    group_id: &str,
+    partitions: &[TopicPartition],
+) -> Result<HashMap<TopicPartition, NextOffset>, StoreError> {
+    let (topics, numbers) = columns(partitions);
+    let query = sqlx::query_as::<_, (String, i32, i64)>(statement).bind(group_id).bind(&topics).bind(&numbers);
+    let rows = query.fetch_all(connection).await?;
+    let entry =
+        |(topic, partition, next): (String, i32, i64)| (TopicPartition::new(topic, partition), NextOffset::new(next));
+    Ok(rows.into_iter().map(entry).collect())
+}
+
+fn columns(partitions: &[TopicPartition]) -> (Vec<&str>, Vec<i32>) {
+    partitions.iter().map(|partition| (&*partition.topic, partition.partition)).unzip()
+}

@@ -1,0 +1,127 @@
+//! One vocabulary for what goes wrong between us and Postgres, classified once, here.
+
+use std::borrow::Cow;
+
+/// What a failure calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// Another transaction was in the way (40001, 40P01): the same transaction may succeed at once.
+    Contention,
+    /// Postgres is away, full, or shutting down: the same transaction may succeed later.
+    Unavailable,
+    /// The connection broke while COMMIT was under way: it may have happened. The checkpoint decides.
+    InDoubt,
+    /// Postgres refuses the data; no retry can mend that.
+    Data,
+    /// The database is not what this build expects (a table or a right is missing): somebody has to act.
+    Setup,
+}
+
+/// A failure of Postgres or of the connection to it. Its text never quotes a row's data or a password.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct StoreError {
+    pub failure: Failure,
+    what: Cow<'static, str>,
+    /// Five characters by which Postgres names its errors, where it was Postgres that failed.
+    pub sqlstate: Option<Box<str>>,
+}
+
+impl StoreError {
+    pub(super) fn new(failure: Failure, what: impl Into<Cow<'static, str>>) -> Self {
+        Self { failure, what: what.into(), sqlstate: None }
+    }
+
+    /// A stored row that this build can't have written.
+    pub(super) fn corrupt(table: &str, column: &str) -> Self {
+        Self::new(Failure::Setup, format!("table {table} holds a value in column {column} that this build can't read"))
+    }
+
+    /// The same failure, met while COMMIT was under way.
+    pub(super) fn during_commit(mut self) -> Self {
+        if self.failure == Failure::Unavailable {
+            self.failure = Failure::InDoubt;
+        }
+        self
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) => from_database(database.as_ref()),
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                Self::new(Failure::Unavailable, error.to_string())
+            }
+            sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Self::new(Failure::Setup, error.to_string()),
+            // The server's answer was cut off or is not Postgres's protocol.
+            sqlx::Error::Protocol(_) => Self::new(Failure::Unavailable, "the connection to Postgres broke"),
+            // Encoding, decoding and column errors may quote values.
+            _ => Self::new(Failure::Setup, "Postgres's answer is not what this build expects"),
+        }
+    }
+}
+
+fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
+    let sqlstate = error.code().unwrap_or(Cow::Borrowed("XX000")).into_owned();
+    let failure = classify(&sqlstate);
+    let what = match failure {
+        // The message of a data error quotes the data.
+        Failure::Data => match error.constraint() {
+            Some(constraint) => format!("Postgres refuses the data (SQLSTATE {sqlstate}, constraint {constraint})"),
+            None => format!("Postgres refuses the data (SQLSTATE {sqlstate})"),
+        },
+        _ => format!("{} (SQLSTATE {sqlstate})", error.message()),
+    };
+    StoreError { failure, what: what.into(), sqlstate: Some(sqlstate.into_boxed_str()) }
+}
+
+/// By the classes of Postgres's appendix "Error Codes".
+fn classify(sqlstate: &str) -> Failure {
+    match sqlstate {
+        "40001" | "40P01" => Failure::Contention,
+        // Data exceptions, constraint violations, program limits (an index row too long), and what a trigger of the
+        // database's owner raises.
+        _ if ["22", "23", "44", "54", "P0"].contains(&&sqlstate[..2]) => Failure::Data,
+        // Wrong password, no such database or role, missing rights, tables or columns, read-only.
+        _ if ["28", "3D", "3F", "42", "0A", "25"].contains(&&sqlstate[..2]) => Failure::Setup,
+        // Connections, resources (disk, memory, connections), operator intervention, system and internal errors.
+        _ => Failure::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_classified_by_what_they_call_for() {
+        for (sqlstate, failure) in [
+            ("40001", Failure::Contention),
+            ("40P01", Failure::Contention),
+            ("40002", Failure::Unavailable),
+            ("22P05", Failure::Data),
+            ("23514", Failure::Data),
+            ("54000", Failure::Data),
+            ("P0001", Failure::Data),
+            ("28P01", Failure::Setup),
+            ("42P01", Failure::Setup),
+            ("42501", Failure::Setup),
+            ("53100", Failure::Unavailable),
+            ("53300", Failure::Unavailable),
+            ("57014", Failure::Unavailable),
+            ("57P01", Failure::Unavailable),
+            ("08006", Failure::Unavailable),
+        ] {
+            assert_eq!(classify(sqlstate), failure, "{sqlstate}");
+        }
+    }
+
+    #[test]
+    fn a_break_during_commit_is_in_doubt_and_a_refusal_is_not() {
+        let unavailable = StoreError::new(Failure::Unavailable, "gone").during_commit();
+        assert_eq!(unavailable.failure, Failure::InDoubt);
+        let contention = StoreError::new(Failure::Contention, "serialization").during_commit();
+        assert_eq!(contention.failure, Failure::Contention);
+    }
+}

@@ -1,0 +1,154 @@
+//! The rows of `prompts`, `tool_executions` and `lifecycle_events`: written from events, and read back as events.
+
+mod lifecycle;
+mod prompts;
+mod tools;
+
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
+use sqlx::{
+    PgConnection, Postgres, Row,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
+use uuid::Uuid;
+
+use crate::event::{Body, Event, EventTime, RedactedText, SessionId, TaskId};
+
+use super::error::StoreError;
+
+/// Every statement of these tables.
+pub(super) const STATEMENTS: [&str; 12] = [
+    prompts::INSERT,
+    prompts::REPLACE,
+    prompts::FIND,
+    prompts::OF_SESSIONS,
+    tools::INSERT,
+    tools::REPLACE,
+    tools::FIND,
+    tools::OF_SESSIONS,
+    lifecycle::INSERT,
+    lifecycle::REPLACE,
+    lifecycle::FIND,
+    lifecycle::OF_SESSIONS,
+];
+
+/// Adds events that are not stored yet. Their sessions' rows were written before, in this transaction.
+pub(super) async fn insert(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
+    prompts::write(prompts::INSERT, connection, events).await?;
+    tools::write(tools::INSERT, connection, events).await?;
+    lifecycle::write(lifecycle::INSERT, connection, events).await
+}
+
+/// Puts events in the place of stored ones with the same keys.
+pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
+    prompts::write(prompts::REPLACE, connection, events).await?;
+    tools::write(tools::REPLACE, connection, events).await?;
+    lifecycle::write(lifecycle::REPLACE, connection, events).await
+}
+
+/// Hands over the stored events that have the same keys as these.
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    events: &[&Event],
+    mut take: impl FnMut(Event),
+) -> Result<(), StoreError> {
+    prompts::find(connection, events, &mut take).await?;
+    tools::find(connection, events, &mut take).await?;
+    lifecycle::find(connection, events, &mut take).await
+}
+
+/// Hands over all stored events of these sessions, one at a time.
+pub(super) async fn for_each_of_sessions(
+    connection: &mut PgConnection,
+    sessions: &[&str],
+    mut take: impl FnMut(Event),
+) -> Result<(), StoreError> {
+    for_each_row(sqlx::query(prompts::OF_SESSIONS).bind(sessions), connection, prompts::read, &mut take).await?;
+    for_each_row(sqlx::query(tools::OF_SESSIONS).bind(sessions), connection, tools::read, &mut take).await?;
+    for_each_row(sqlx::query(lifecycle::OF_SESSIONS).bind(sessions), connection, lifecycle::read, &mut take).await
+}
+
+/// The columns that all three tables have, a vector a column.
+#[derive(Default)]
+struct CommonColumns<'a> {
+    session_id: Vec<&'a str>,
+    emitted_at: Vec<DateTime<Utc>>,
+    entity_id: Vec<Uuid>,
+    correlation_id: Vec<Uuid>,
+    causation_id: Vec<Uuid>,
+    task_id: Vec<Option<&'a str>>,
+    action_description: Vec<&'a str>,
+}
+
+impl<'a> CommonColumns<'a> {
+    fn push(&mut self, event: &'a Event) {
+        self.session_id.push(event.session_id.as_str());
+        self.emitted_at.push(event.emitted_at.as_utc());
+        self.entity_id.push(event.entity_id);
+        self.correlation_id.push(event.correlation_id);
+        self.causation_id.push(event.causation_id);
+        self.task_id.push(event.task_id.as_ref().map(TaskId::as_str));
+        self.action_description.push(event.action_description.as_str());
+    }
+}
+
+/// A stored row on its way to an event.
+struct StoredRow<'r> {
+    table: &'static str,
+    row: &'r PgRow,
+}
+
+impl<'r> StoredRow<'r> {
+    fn get<T: sqlx::Type<Postgres> + sqlx::Decode<'r, Postgres>>(&self, column: &'static str) -> Result<T, StoreError> {
+        Ok(self.row.try_get(column)?)
+    }
+
+    /// A column whose values obey a rule of the domain, which they did when they were written.
+    fn parse<T, P, E>(&self, column: &'static str, parse: impl FnOnce(T) -> Result<P, E>) -> Result<P, StoreError>
+    where
+        T: sqlx::Type<Postgres> + sqlx::Decode<'r, Postgres>,
+    {
+        parse(self.get(column)?).map_err(|_| StoreError::corrupt(self.table, column))
+    }
+
+    fn nullable<T, P, E>(
+        &self,
+        column: &'static str,
+        parse: impl FnOnce(T) -> Result<P, E>,
+    ) -> Result<Option<P>, StoreError>
+    where
+        T: sqlx::Type<Postgres> + sqlx::Decode<'r, Postgres>,
+    {
+        self.parse(column, |value: Option<T>| value.map(parse).transpose())
+    }
+
+    fn event(&self, body: Body) -> Result<Event, StoreError> {
+        Ok(Event {
+            session_id: self.parse("session_id", SessionId::parse)?,
+            entity_id: self.get("entity_id")?,
+            correlation_id: self.get("correlation_id")?,
+            causation_id: self.get("causation_id")?,
+            emitted_at: self.parse("emitted_at", EventTime::from_utc)?,
+            task_id: self.nullable("task_id", |task: String| TaskId::parse(task))?,
+            action_description: RedactedText::stored(self.get("action_description")?),
+            body,
+        })
+    }
+}
+
+type Rows<'q> = Query<'q, Postgres, PgArguments>;
+
+/// Streams a query's rows as events.
+async fn for_each_row(
+    query: Rows<'_>,
+    connection: &mut PgConnection,
+    read: fn(&PgRow) -> Result<Event, StoreError>,
+    mut take: impl FnMut(Event),
+) -> Result<(), StoreError> {
+    let mut rows = query.fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        take(read(&row)?);
+    }
+    Ok(())
+}

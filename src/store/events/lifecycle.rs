@@ -1,0 +1,157 @@
+//! The table `lifecycle_events`: starts and ends.
+
+use sqlx::{PgConnection, postgres::PgRow};
+
+use crate::{
+    event::{Body, Count, DurationSeconds, EndReason, Ended, Event, HookSource, Started, Text},
+    store::error::StoreError,
+};
+
+use super::{CommonColumns, StoredRow, for_each_row};
+
+const STARTED: &str = "started";
+const ENDED: &str = "ended";
+
+macro_rules! rows {
+    () => {
+        "unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], \
+         $9::double precision[], $10::bigint[], $11::uuid[], $12::uuid[], $13::text[], $14::text[]) AS n(session_id, \
+         kind, emitted_at, causation_id, working_directory, git_branch, hook_source, reason, duration_seconds, \
+         tools_used_count, entity_id, correlation_id, task_id, action_description)"
+    };
+}
+
+pub(super) const INSERT: &str = concat!(
+    "/* insert_lifecycle_events */
+    INSERT INTO lifecycle_events (session_id, kind, emitted_at, causation_id, working_directory, git_branch,
+        hook_source, reason, duration_seconds, tools_used_count, entity_id, correlation_id, task_id, action_description)
+    SELECT * FROM ",
+    rows!()
+);
+
+pub(super) const REPLACE: &str = concat!(
+    "/* replace_lifecycle_events */
+    UPDATE lifecycle_events l SET working_directory = n.working_directory, git_branch = n.git_branch,
+        hook_source = n.hook_source, reason = n.reason, duration_seconds = n.duration_seconds,
+        tools_used_count = n.tools_used_count, entity_id = n.entity_id, correlation_id = n.correlation_id,
+        task_id = n.task_id, action_description = n.action_description
+    FROM ",
+    rows!(),
+    " WHERE l.session_id = n.session_id AND l.kind = n.kind AND l.emitted_at = n.emitted_at
+        AND l.causation_id = n.causation_id"
+);
+
+pub(super) const FIND: &str = "/* find_lifecycle_events */
+    SELECT l.* FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[])
+        AS k(session_id, kind, emitted_at, causation_id)
+    JOIN lifecycle_events l ON l.session_id = k.session_id AND l.kind = k.kind AND l.emitted_at = k.emitted_at
+        AND l.causation_id = k.causation_id";
+
+pub(super) const OF_SESSIONS: &str = "/* lifecycle_events_of_sessions */
+    SELECT l.* FROM lifecycle_events l WHERE l.session_id = ANY($1::text[])";
+
+#[derive(Default)]
+struct Columns<'a> {
+    common: CommonColumns<'a>,
+    kind: Vec<&'static str>,
+    working_directory: Vec<Option<&'a str>>,
+    git_branch: Vec<Option<&'a str>>,
+    hook_source: Vec<Option<&'static str>>,
+    reason: Vec<Option<&'static str>>,
+    duration_seconds: Vec<Option<f64>>,
+    tools_used_count: Vec<Option<i64>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(events: &[&'a Event]) -> Self {
+        let mut columns = Self::default();
+        for event in events {
+            let (started, ended) = match &event.body {
+                Body::Started(started) => (Some(started), None),
+                Body::Ended(ended) => (None, Some(ended)),
+                Body::Prompt(_) | Body::Tool(_) => continue,
+            };
+            columns.common.push(event);
+            columns.push(started, ended);
+        }
+        columns
+    }
+
+    fn push(&mut self, started: Option<&'a Started>, ended: Option<&'a Ended>) {
+        self.kind.push(if started.is_some() { STARTED } else { ENDED });
+        self.working_directory.push(started.map(|started| started.working_directory.as_str()));
+        self.git_branch.push(started.and_then(|started| started.git_branch.as_ref()).map(Text::as_str));
+        self.hook_source.push(started.map(|started| started.hook_source.as_str()));
+        self.reason.push(ended.map(|ended| ended.reason.as_str()));
+        self.duration_seconds.push(ended.and_then(|ended| ended.duration_seconds).map(DurationSeconds::get));
+        self.tools_used_count.push(ended.map(|ended| ended.tools_used_count.get()));
+    }
+}
+
+/// Runs [`INSERT`] or [`REPLACE`] with the starts and ends among these events.
+pub(super) async fn write(
+    statement: &'static str,
+    connection: &mut PgConnection,
+    events: &[&Event],
+) -> Result<(), StoreError> {
+    let columns = Columns::of(events);
+    if columns.kind.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(statement)
+        .bind(&columns.common.session_id)
+        .bind(&columns.kind)
+        .bind(&columns.common.emitted_at)
+        .bind(&columns.common.causation_id)
+        .bind(&columns.working_directory)
+        .bind(&columns.git_branch)
+        .bind(&columns.hook_source)
+        .bind(&columns.reason)
+        .bind(&columns.duration_seconds)
+        .bind(&columns.tools_used_count)
+        .bind(&columns.common.entity_id)
+        .bind(&columns.common.correlation_id)
+        .bind(&columns.common.task_id)
+        .bind(&columns.common.action_description);
+    query.execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    events: &[&Event],
+    take: impl FnMut(Event),
+) -> Result<(), StoreError> {
+    let columns = Columns::of(events);
+    if columns.kind.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(FIND)
+        .bind(&columns.common.session_id)
+        .bind(&columns.kind)
+        .bind(&columns.common.emitted_at)
+        .bind(&columns.common.causation_id);
+    for_each_row(query, connection, read, take).await
+}
+
+pub(super) fn read(row: &PgRow) -> Result<Event, StoreError> {
+    let row = StoredRow { table: "lifecycle_events", row };
+    let body = if row.get::<String>("kind")? == STARTED { read_started(&row)? } else { read_ended(&row)? };
+    row.event(body)
+}
+
+fn read_started(row: &StoredRow<'_>) -> Result<Body, StoreError> {
+    Ok(Body::Started(Started {
+        working_directory: row.parse("working_directory", |directory: String| Text::parse(directory))?,
+        git_branch: row.nullable("git_branch", |branch: String| Text::parse(branch))?,
+        hook_source: row.parse("hook_source", |name: String| HookSource::from_name(&name).ok_or(()))?,
+    }))
+}
+
+fn read_ended(row: &StoredRow<'_>) -> Result<Body, StoreError> {
+    Ok(Body::Ended(Ended {
+        reason: row.parse("reason", |name: String| EndReason::from_name(&name).ok_or(()))?,
+        duration_seconds: row.nullable("duration_seconds", DurationSeconds::new)?,
+        tools_used_count: row.parse("tools_used_count", Count::new)?,
+    }))
+}

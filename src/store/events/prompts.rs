@@ -1,0 +1,118 @@
+//! The table `prompts`.
+
+use sqlx::{PgConnection, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::{
+    event::{Body, Count, Event, Prompt, RedactedText},
+    store::error::StoreError,
+};
+
+use super::{CommonColumns, StoredRow, for_each_row};
+
+macro_rules! rows {
+    () => {
+        "unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], \
+         $8::uuid[], $9::uuid[], $10::text[], $11::text[]) AS n(session_id, prompt_id, emitted_at, prompt_preview, \
+         prompt_length, detected_intent, entity_id, correlation_id, causation_id, task_id, action_description)"
+    };
+}
+
+pub(super) const INSERT: &str = concat!(
+    "/* insert_prompts */
+    INSERT INTO prompts (session_id, prompt_id, emitted_at, prompt_preview, prompt_length, detected_intent, entity_id,
+        correlation_id, causation_id, task_id, action_description)
+    SELECT * FROM ",
+    rows!()
+);
+
+pub(super) const REPLACE: &str = concat!(
+    "/* replace_prompts */
+    UPDATE prompts p SET emitted_at = n.emitted_at, prompt_preview = n.prompt_preview, prompt_length = n.prompt_length,
+        detected_intent = n.detected_intent, entity_id = n.entity_id, correlation_id = n.correlation_id,
+        causation_id = n.causation_id, task_id = n.task_id, action_description = n.action_description
+    FROM ",
+    rows!(),
+    " WHERE p.session_id = n.session_id AND p.prompt_id = n.prompt_id"
+);
+
+pub(super) const FIND: &str = "/* find_prompts */
+    SELECT p.* FROM unnest($1::text[], $2::uuid[]) AS k(session_id, prompt_id)
+    JOIN prompts p ON p.session_id = k.session_id AND p.prompt_id = k.prompt_id";
+
+pub(super) const OF_SESSIONS: &str = "/* prompts_of_sessions */
+    SELECT p.* FROM prompts p WHERE p.session_id = ANY($1::text[])";
+
+#[derive(Default)]
+struct Columns<'a> {
+    common: CommonColumns<'a>,
+    prompt_id: Vec<Uuid>,
+    prompt_preview: Vec<&'a str>,
+    prompt_length: Vec<i64>,
+    detected_intent: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(events: &[&'a Event]) -> Self {
+        let mut columns = Self::default();
+        for event in events {
+            if let Body::Prompt(prompt) = &event.body {
+                columns.common.push(event);
+                columns.prompt_id.push(prompt.prompt_id);
+                columns.prompt_preview.push(prompt.prompt_preview.as_str());
+                columns.prompt_length.push(prompt.prompt_length.get());
+                columns.detected_intent.push(prompt.detected_intent.as_ref().map(RedactedText::as_str));
+            }
+        }
+        columns
+    }
+}
+
+/// Runs [`INSERT`] or [`REPLACE`] with the prompts among these events.
+pub(super) async fn write(
+    statement: &'static str,
+    connection: &mut PgConnection,
+    events: &[&Event],
+) -> Result<(), StoreError> {
+    let columns = Columns::of(events);
+    if columns.prompt_id.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(statement)
+        .bind(&columns.common.session_id)
+        .bind(&columns.prompt_id)
+        .bind(&columns.common.emitted_at)
+        .bind(&columns.prompt_preview)
+        .bind(&columns.prompt_length)
+        .bind(&columns.detected_intent)
+        .bind(&columns.common.entity_id)
+        .bind(&columns.common.correlation_id)
+        .bind(&columns.common.causation_id)
+        .bind(&columns.common.task_id)
+        .bind(&columns.common.action_description);
+    query.execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    events: &[&Event],
+    take: impl FnMut(Event),
+) -> Result<(), StoreError> {
+    let columns = Columns::of(events);
+    if columns.prompt_id.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(FIND).bind(&columns.common.session_id).bind(&columns.prompt_id);
+    for_each_row(query, connection, read, take).await
+}
+
+pub(super) fn read(row: &PgRow) -> Result<Event, StoreError> {
+    let row = StoredRow { table: "prompts", row };
+    row.event(Body::Prompt(Prompt {
+        prompt_id: row.get("prompt_id")?,
+        prompt_preview: RedactedText::stored(row.get("prompt_preview")?),
+        prompt_length: row.parse("prompt_length", Count::new)?,
+        detected_intent: row.get::<Option<String>>("detected_intent")?.map(RedactedText::stored),
+    }))
+}

@@ -1,0 +1,123 @@
+//! The table `tool_executions`.
+
+use sqlx::{PgConnection, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::{
+    event::{Body, DurationMs, Event, RedactedText, Tool, ToolName},
+    store::error::StoreError,
+};
+
+use super::{CommonColumns, StoredRow, for_each_row};
+
+macro_rules! rows {
+    () => {
+        "unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[], $5::boolean[], $6::int[], $7::text[], \
+         $8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[]) AS n(session_id, tool_execution_id, emitted_at, \
+         tool_name, success, duration_ms, summary, entity_id, correlation_id, causation_id, task_id, \
+         action_description)"
+    };
+}
+
+pub(super) const INSERT: &str = concat!(
+    "/* insert_tool_executions */
+    INSERT INTO tool_executions (session_id, tool_execution_id, emitted_at, tool_name, success, duration_ms, summary,
+        entity_id, correlation_id, causation_id, task_id, action_description)
+    SELECT * FROM ",
+    rows!()
+);
+
+pub(super) const REPLACE: &str = concat!(
+    "/* replace_tool_executions */
+    UPDATE tool_executions t SET emitted_at = n.emitted_at, tool_name = n.tool_name, success = n.success,
+        duration_ms = n.duration_ms, summary = n.summary, entity_id = n.entity_id, correlation_id = n.correlation_id,
+        causation_id = n.causation_id, task_id = n.task_id, action_description = n.action_description
+    FROM ",
+    rows!(),
+    " WHERE t.session_id = n.session_id AND t.tool_execution_id = n.tool_execution_id"
+);
+
+pub(super) const FIND: &str = "/* find_tool_executions */
+    SELECT t.* FROM unnest($1::text[], $2::uuid[]) AS k(session_id, tool_execution_id)
+    JOIN tool_executions t ON t.session_id = k.session_id AND t.tool_execution_id = k.tool_execution_id";
+
+pub(super) const OF_SESSIONS: &str = "/* tool_executions_of_sessions */
+    SELECT t.* FROM tool_executions t WHERE t.session_id = ANY($1::text[])";
+
+#[derive(Default)]
+struct Columns<'a> {
+    common: CommonColumns<'a>,
+    tool_execution_id: Vec<Uuid>,
+    tool_name: Vec<&'a str>,
+    success: Vec<bool>,
+    duration_ms: Vec<Option<i32>>,
+    summary: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(events: &[&'a Event]) -> Self {
+        let mut columns = Self::default();
+        for event in events {
+            if let Body::Tool(tool) = &event.body {
+                columns.common.push(event);
+                columns.tool_execution_id.push(tool.tool_execution_id);
+                columns.tool_name.push(tool.tool_name.as_str());
+                columns.success.push(tool.success);
+                columns.duration_ms.push(tool.duration_ms.map(DurationMs::get));
+                columns.summary.push(tool.summary.as_ref().map(RedactedText::as_str));
+            }
+        }
+        columns
+    }
+}
+
+/// Runs [`INSERT`] or [`REPLACE`] with the tool executions among these events.
+pub(super) async fn write(
+    statement: &'static str,
+    connection: &mut PgConnection,
+    events: &[&Event],
+) -> Result<(), StoreError> {
+    let columns = Columns::of(events);
+    if columns.tool_execution_id.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(statement)
+        .bind(&columns.common.session_id)
+        .bind(&columns.tool_execution_id)
+        .bind(&columns.common.emitted_at)
+        .bind(&columns.tool_name)
+        .bind(&columns.success)
+        .bind(&columns.duration_ms)
+        .bind(&columns.summary)
+        .bind(&columns.common.entity_id)
+        .bind(&columns.common.correlation_id)
+        .bind(&columns.common.causation_id)
+        .bind(&columns.common.task_id)
+        .bind(&columns.common.action_description);
+    query.execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    events: &[&Event],
+    take: impl FnMut(Event),
+) -> Result<(), StoreError> {
+    let columns = Columns::of(events);
+    if columns.tool_execution_id.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(FIND).bind(&columns.common.session_id).bind(&columns.tool_execution_id);
+    for_each_row(query, connection, read, take).await
+}
+
+pub(super) fn read(row: &PgRow) -> Result<Event, StoreError> {
+    let row = StoredRow { table: "tool_executions", row };
+    row.event(Body::Tool(Tool {
+        tool_execution_id: row.get("tool_execution_id")?,
+        tool_name: row.parse("tool_name", |name: String| ToolName::parse(name))?,
+        success: row.get("success")?,
+        duration_ms: row.nullable("duration_ms", |millis: i32| DurationMs::new(millis.into()))?,
+        summary: row.get::<Option<String>>("summary")?.map(RedactedText::stored),
+    }))
+}

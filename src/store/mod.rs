@@ -1,0 +1,87 @@
+//! All SQL there is.
+//!
+//! A batch is read for ([`Store::standing`]), folded elsewhere, and committed ([`Store::commit`]) in one transaction
+//! with its checkpoints, dead letters and transitions. The number of statements does not depend on the number of
+//! events: rows travel as arrays. Optimistic concurrency: every change of a session's events raises the version of its
+//! row, so a commit whose versions still stand was folded from what is stored.
+
+mod checkpoints;
+mod commit;
+mod dead_letters;
+mod error;
+mod events;
+mod migrations;
+mod pool;
+mod sessions;
+mod standing;
+mod transaction;
+mod transitions;
+
+pub use checkpoints::{CheckpointMove, Fenced};
+pub use commit::{BatchCommit, CommitError, Committed};
+pub use dead_letters::DeadLetter;
+pub use error::{Failure, StoreError};
+pub use migrations::{MigrationState, Migrations};
+pub use pool::PoolOptions;
+pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
+
+use std::sync::Arc;
+
+use sqlx::{Executor, SqlSafeStr};
+
+/// Every statement that the program runs against its tables.
+const STATEMENTS: [&str; 10] = [
+    checkpoints::LOCK,
+    checkpoints::MOVE,
+    checkpoints::READ,
+    checkpoints::CREATE,
+    sessions::LOCK,
+    sessions::UPDATE,
+    sessions::INSERT,
+    standing::SESSIONS,
+    dead_letters::INSERT,
+    transitions::INSERT,
+];
+
+/// The tables of one schema, and the connections to them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    transactions: Arc<Transactions>,
+    schema: Arc<str>,
+}
+
+impl Store {
+    /// Doesn't connect yet: the first statement does.
+    pub fn new(options: PoolOptions) -> Self {
+        let (schema, statement_timeout) = (options.schema.as_str().into(), options.statement_timeout);
+        Self { transactions: Arc::new(Transactions::new(pool::open(options), statement_timeout)), schema }
+    }
+
+    /// The schema that holds the tables.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Prepares every statement, which checks it against the tables as they are.
+    ///
+    /// # Errors
+    /// At the first that doesn't fit: a table, a column or the right to use the schema is missing.
+    pub async fn check_statements(&self) -> Result<usize, StoreError> {
+        let mut connection = self.transactions.pool().acquire().await?;
+        let statements = || STATEMENTS.into_iter().chain(events::STATEMENTS);
+        for statement in statements() {
+            connection.prepare(statement.into_sql_str()).await?;
+        }
+        Ok(statements().count())
+    }
+
+    /// What the transactions did so far, by name.
+    pub fn statistics(&self) -> Vec<(&'static str, TransactionStatistics)> {
+        self.transactions.statistics()
+    }
+
+    /// Closes the connections; waits until they are.
+    pub async fn close(&self) {
+        self.transactions.pool().close().await;
+    }
+}

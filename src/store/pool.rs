@@ -1,0 +1,39 @@
+//! Connections to Postgres, set up for what the hot path does.
+
+use std::time::Duration;
+
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    pub connect: PgConnectOptions,
+    /// A valid, unquoted identifier; it becomes the connection's whole search path.
+    pub schema: String,
+    pub max_connections: u32,
+    /// How long to wait for a connection, in all.
+    pub connect_timeout: Duration,
+    /// After how long Postgres gives up on a statement, unless its transaction says otherwise.
+    pub statement_timeout: Duration,
+}
+
+pub(super) fn open(options: PoolOptions) -> PgPool {
+    let connect = options.connect.options([
+        ("search_path", options.schema.as_str()),
+        // Tables grow by millions of rows while a statement stays prepared: a plan made for an empty table must not
+        // be kept.
+        ("plan_cache_mode", "force_custom_plan"),
+        // Every join of the hot path looks up a batch's keys in an index. Scanning and hashing a table instead would
+        // cost more the longer its history is.
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("enable_seqscan", "off"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(options.max_connections)
+        .acquire_timeout(options.connect_timeout)
+        .connect_lazy_with(connect)
+}

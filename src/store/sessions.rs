@@ -1,0 +1,207 @@
+//! The rows of `sessions`: locked and written with the versions that they were read with.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::Query, types::Json};
+use uuid::Uuid;
+
+use crate::{
+    event::{EventTime, TaskId, Text},
+    fold::{Aggregator, SessionChange, Snapshot, Version},
+};
+
+use super::error::StoreError;
+
+type ToolUsage = std::collections::BTreeMap<String, u64>;
+
+/// The columns that a fold gives, in the order in which [`Columns::bind`] binds them.
+macro_rules! folded_columns {
+    () => {
+        "session_id, status, correlation_id, task_id, started_at, ended_at, duration_seconds, working_directory, \
+         git_branch, hook_source, end_reason, end_provenance, run_count, prompt_count, tool_count, tool_failure_count, \
+         tools_used_count, tool_usage, event_count, first_event_at, last_event_at, aggregator, state, version"
+    };
+}
+
+macro_rules! folded_rows {
+    () => {
+        concat!(
+            "unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[], ",
+            "$7::double precision[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], ",
+            "$14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::jsonb[], $19::bigint[], ",
+            "$20::timestamptz[], $21::timestamptz[], $22::text[], $23::jsonb[], $24::bigint[]) AS n(",
+            folded_columns!(),
+            ")"
+        )
+    };
+}
+
+pub(super) const LOCK: &str = "/* lock_sessions */
+    SELECT s.session_id
+    FROM unnest($1::text[], $2::bigint[]) AS k(session_id, version)
+    JOIN sessions s ON s.session_id = k.session_id
+    WHERE s.version = k.version
+    ORDER BY s.session_id
+    FOR NO KEY UPDATE OF s";
+
+pub(super) const UPDATE: &str = concat!(
+    "/* update_sessions */
+    UPDATE sessions s SET
+        status = n.status, correlation_id = n.correlation_id, task_id = n.task_id, started_at = n.started_at,
+        ended_at = n.ended_at, duration_seconds = n.duration_seconds, working_directory = n.working_directory,
+        git_branch = n.git_branch, hook_source = n.hook_source, end_reason = n.end_reason,
+        end_provenance = n.end_provenance, run_count = n.run_count, prompt_count = n.prompt_count,
+        tool_count = n.tool_count, tool_failure_count = n.tool_failure_count, tools_used_count = n.tools_used_count,
+        tool_usage = n.tool_usage, event_count = n.event_count, first_event_at = n.first_event_at,
+        last_event_at = n.last_event_at, aggregator = n.aggregator, state = n.state, version = n.version,
+        updated_at = now()
+    FROM ",
+    folded_rows!(),
+    " WHERE s.session_id = n.session_id"
+);
+
+pub(super) const INSERT: &str = concat!(
+    "/* insert_sessions */ INSERT INTO sessions (",
+    folded_columns!(),
+    ") SELECT ",
+    folded_columns!(),
+    " FROM ",
+    folded_rows!(),
+    " ON CONFLICT (session_id) DO NOTHING"
+);
+
+/// Rows on their way to the database, a vector a column.
+#[derive(Default)]
+struct Columns<'a, S> {
+    session_id: Vec<&'a str>,
+    status: Vec<&'static str>,
+    correlation_id: Vec<Uuid>,
+    task_id: Vec<Option<&'a str>>,
+    started_at: Vec<Option<DateTime<Utc>>>,
+    ended_at: Vec<Option<DateTime<Utc>>>,
+    duration_seconds: Vec<Option<f64>>,
+    working_directory: Vec<Option<&'a str>>,
+    git_branch: Vec<Option<&'a str>>,
+    hook_source: Vec<Option<&'static str>>,
+    end_reason: Vec<Option<&'static str>>,
+    end_provenance: Vec<Option<&'static str>>,
+    run_count: Vec<i64>,
+    prompt_count: Vec<i64>,
+    tool_count: Vec<i64>,
+    tool_failure_count: Vec<i64>,
+    tools_used_count: Vec<i64>,
+    tool_usage: Vec<Json<&'a ToolUsage>>,
+    event_count: Vec<i64>,
+    first_event_at: Vec<DateTime<Utc>>,
+    last_event_at: Vec<DateTime<Utc>>,
+    aggregator: Vec<&'static str>,
+    state: Vec<Json<&'a S>>,
+    version: Vec<i64>,
+}
+
+/// A count of rows; they are far fewer than 2^63.
+fn bigint(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl<'a, S: serde::Serialize> Columns<'a, S> {
+    fn push(&mut self, aggregator: &'static str, change: &'a SessionChange<'_, S>, snapshot: &'a Snapshot) {
+        let instant = |time: Option<EventTime>| time.map(EventTime::as_utc);
+        self.session_id.push(change.session_id.as_str());
+        self.status.push(snapshot.status.as_str());
+        self.correlation_id.push(snapshot.correlation_id);
+        self.task_id.push(snapshot.task_id.as_ref().map(TaskId::as_str));
+        self.started_at.push(instant(snapshot.started_at));
+        self.ended_at.push(instant(snapshot.ended_at));
+        self.duration_seconds.push(snapshot.duration_seconds);
+        self.working_directory.push(snapshot.working_directory.as_ref().map(Text::as_str));
+        self.git_branch.push(snapshot.git_branch.as_ref().map(Text::as_str));
+        self.hook_source.push(snapshot.hook_source.map(|source| source.as_str()));
+        self.end_reason.push(snapshot.end_cause.map(|cause| cause.reason()));
+        self.end_provenance.push(snapshot.end_cause.map(|cause| cause.provenance().as_str()));
+        self.run_count.push(bigint(snapshot.run_count));
+        self.prompt_count.push(bigint(snapshot.prompt_count));
+        self.tool_count.push(bigint(snapshot.tool_count));
+        self.tool_failure_count.push(bigint(snapshot.tool_failure_count));
+        self.tools_used_count.push(bigint(snapshot.tools_used_count));
+        self.tool_usage.push(Json(&snapshot.tool_usage));
+        self.event_count.push(bigint(snapshot.event_count));
+        self.first_event_at.push(snapshot.first_event_at.as_utc());
+        self.last_event_at.push(snapshot.last_event_at.as_utc());
+        self.aggregator.push(aggregator);
+        self.state.push(Json(&change.state));
+        self.version.push(written_version(change).get());
+    }
+
+    fn bind(&'a self, statement: &'static str) -> Query<'a, Postgres, PgArguments> {
+        sqlx::query(statement)
+            .bind(&self.session_id)
+            .bind(&self.status)
+            .bind(&self.correlation_id)
+            .bind(&self.task_id)
+            .bind(&self.started_at)
+            .bind(&self.ended_at)
+            .bind(&self.duration_seconds)
+            .bind(&self.working_directory)
+            .bind(&self.git_branch)
+            .bind(&self.hook_source)
+            .bind(&self.end_reason)
+            .bind(&self.end_provenance)
+            .bind(&self.run_count)
+            .bind(&self.prompt_count)
+            .bind(&self.tool_count)
+            .bind(&self.tool_failure_count)
+            .bind(&self.tools_used_count)
+            .bind(&self.tool_usage)
+            .bind(&self.event_count)
+            .bind(&self.first_event_at)
+            .bind(&self.last_event_at)
+            .bind(&self.aggregator)
+            .bind(&self.state)
+            .bind(&self.version)
+    }
+}
+
+/// The version of the row that a change writes.
+pub(super) fn written_version<S>(change: &SessionChange<'_, S>) -> Version {
+    change.read.map_or(Version::FIRST, |(version, _)| version.next())
+}
+
+/// Whether every session still stood as it was read.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    All,
+    Conflict,
+}
+
+/// Writes the rows of `changes`, which are sorted by session id, unless one was changed, created or deleted since it
+/// was read. Until the transaction ends, nobody else can change these sessions or add events to them.
+pub(super) async fn write<A: Aggregator>(
+    connection: &mut PgConnection,
+    aggregator: &A,
+    changes: &[SessionChange<'_, A::State>],
+    snapshots: &[Snapshot],
+) -> Result<Written, StoreError> {
+    let (mut existing, mut new) = (Columns::default(), Columns::default());
+    for (change, snapshot) in changes.iter().zip(snapshots) {
+        let columns = if change.read.is_some() { &mut existing } else { &mut new };
+        columns.push(aggregator.id(), change, snapshot);
+    }
+    // Existing rows are locked before new ones are made: two writers that wait for each other would have to meet in
+    // one of the two phases, and within each the order is the same.
+    if !existing.session_id.is_empty() {
+        let read: Vec<i64> = changes.iter().filter_map(|change| Some(change.read?.0.get())).collect();
+        let lock = sqlx::query(LOCK).bind(&existing.session_id).bind(&read);
+        if lock.execute(&mut *connection).await?.rows_affected() < existing.session_id.len() as u64 {
+            return Ok(Written::Conflict);
+        }
+        existing.bind(UPDATE).execute(&mut *connection).await?;
+    }
+    if !new.session_id.is_empty() {
+        let inserted = new.bind(INSERT).execute(connection).await?.rows_affected();
+        if inserted < new.session_id.len() as u64 {
+            return Ok(Written::Conflict);
+        }
+    }
+    Ok(Written::All)
+}

@@ -1,0 +1,104 @@
+//! What a fold needs to know of the store, read in one consistent snapshot.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, types::Json};
+
+use crate::{
+    event::{Event, SessionId},
+    fold::{Aggregator, BatchFold, Folded, LoadedSession, Standing, Status, Version},
+};
+
+use super::{
+    Store,
+    error::StoreError,
+    events,
+    transaction::{Isolation, TransactionSpec},
+};
+
+/// The state is read only where it is this aggregator's.
+pub(super) const SESSIONS: &str = "/* read_sessions */
+    SELECT s.session_id, s.version, s.status, CASE WHEN s.aggregator = $2 THEN s.state END
+    FROM unnest($1::text[]) AS k(session_id)
+    JOIN sessions s ON s.session_id = k.session_id";
+
+/// Repeatable read, so that versions, states and events are of one moment. Whether that moment still lasts is checked
+/// by the versions when the result is committed.
+const READ: TransactionSpec = TransactionSpec {
+    name: "read_standing",
+    isolation: Isolation::RepeatableRead,
+    read_only: true,
+    statement_timeout: None,
+};
+
+/// A session may be long.
+const REFOLD: TransactionSpec =
+    TransactionSpec { name: "read_for_refold", statement_timeout: Some(Duration::from_secs(600)), ..READ };
+
+impl Store {
+    /// The sessions of these events, and the stored events with the same keys.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked.
+    pub async fn standing<A: Aggregator>(
+        &self,
+        aggregator: &A,
+        events: &[&Event],
+    ) -> Result<Standing<A::State>, StoreError> {
+        if events.is_empty() {
+            return Ok(Standing::default());
+        }
+        let body = async |connection: &mut PgConnection| read(connection, aggregator, events).await;
+        self.transactions.run(&READ, body).await
+    }
+
+    /// Ends a fold, reading the stored events of the sessions that it has to fold again.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked.
+    pub async fn finish_fold<'e, A: Aggregator>(
+        &self,
+        fold: BatchFold<'e, '_, A>,
+    ) -> Result<Folded<'e, A::State>, StoreError> {
+        let sessions = fold.sessions_to_refold();
+        let refold = fold.begin_refold();
+        if sessions.is_empty() {
+            return Ok(refold.finish());
+        }
+        tracing::debug!(sessions = sessions.len(), "folding sessions again from their stored events");
+        let ids: Vec<&str> = sessions.iter().map(SessionId::as_str).collect();
+        let body = async |connection: &mut PgConnection| {
+            let mut refold = refold.clone();
+            events::for_each_of_sessions(connection, &ids, |event| refold.take_stored(&event)).await?;
+            Ok::<_, StoreError>(refold.finish())
+        };
+        self.transactions.run(&REFOLD, body).await
+    }
+}
+
+async fn read<A: Aggregator>(
+    connection: &mut PgConnection,
+    aggregator: &A,
+    batch: &[&Event],
+) -> Result<Standing<A::State>, StoreError> {
+    let mut ids: Vec<&str> = batch.iter().map(|event| event.session_id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut standing = Standing::default();
+    let rows = sqlx::query_as::<_, (String, i64, String, Option<Json<A::State>>)>(SESSIONS).bind(&ids);
+    for (session_id, version, status, state) in rows.bind(aggregator.id()).fetch_all(&mut *connection).await? {
+        let session_id = SessionId::parse(&session_id).map_err(|_| StoreError::corrupt("sessions", "session_id"))?;
+        let status = Status::from_name(&status).ok_or_else(|| StoreError::corrupt("sessions", "status"))?;
+        let state = state.map(|Json(state)| state);
+        let session = LoadedSession { version: Version::from_stored(version), status, state };
+        standing.sessions.insert(session_id, session);
+    }
+    // An event can be stored only where its session is.
+    let known: Vec<&Event> =
+        batch.iter().copied().filter(|event| standing.sessions.contains_key(&event.session_id)).collect();
+    events::find(connection, &known, |event| {
+        standing.events.entry(event.session_id.clone()).or_default().insert(event.key(), event);
+    })
+    .await?;
+    Ok(standing)
+}

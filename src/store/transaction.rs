@@ -1,0 +1,141 @@
+//! The named transaction runner: begin, commit, rollback, retry and measurement in one place.
+
+use std::{
+    collections::BTreeMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+
+use crate::backoff::Backoff;
+
+use super::error::{Failure, StoreError};
+
+/// What isolation a transaction asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    ReadCommitted,
+    RepeatableRead,
+}
+
+/// What a transaction is called and how it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct TransactionSpec {
+    /// Names it in statistics and logs.
+    pub name: &'static str,
+    pub isolation: Isolation,
+    pub read_only: bool,
+    /// Instead of the configured one, for statements that may rightly take longer.
+    pub statement_timeout: Option<Duration>,
+}
+
+impl TransactionSpec {
+    fn begin(&self, statement_timeout: Duration) -> String {
+        let isolation = match self.isolation {
+            Isolation::ReadCommitted => "READ COMMITTED",
+            Isolation::RepeatableRead => "REPEATABLE READ",
+        };
+        let access = if self.read_only { "READ ONLY" } else { "READ WRITE" };
+        let timeout = self.statement_timeout.unwrap_or(statement_timeout).as_millis();
+        format!("BEGIN ISOLATION LEVEL {isolation} {access}; SET LOCAL statement_timeout = {timeout}")
+    }
+}
+
+/// What the transactions of one name did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionStatistics {
+    pub commits: u64,
+    /// Tries that ran into another transaction (40001, 40P01) and were repeated.
+    pub retries: u64,
+    /// Tries that failed otherwise.
+    pub failures: u64,
+    /// Time spent, from begin to the end of commit or rollback.
+    pub time: Duration,
+}
+
+/// How often a transaction is tried before contention counts as a failure.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// Runs transactions on a pool of connections.
+#[derive(Debug)]
+pub struct Transactions {
+    pool: PgPool,
+    statement_timeout: Duration,
+    statistics: Mutex<BTreeMap<&'static str, TransactionStatistics>>,
+}
+
+impl Transactions {
+    pub(super) fn new(pool: PgPool, statement_timeout: Duration) -> Self {
+        Self { pool, statement_timeout, statistics: Mutex::default() }
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub(super) fn statistics(&self) -> Vec<(&'static str, TransactionStatistics)> {
+        let statistics = self.statistics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        statistics.iter().map(|(name, statistics)| (*name, *statistics)).collect()
+    }
+
+    /// Runs `body` between BEGIN and COMMIT. Any error of `body` rolls back. Contention is retried with jittered
+    /// backoff, so `body` may be called more than once; it never commits.
+    ///
+    /// # Errors
+    /// The error of the last try. [`Failure::InDoubt`] where the connection broke during COMMIT.
+    pub async fn run<T, E: From<StoreError> + AsStoreError>(
+        &self,
+        spec: &TransactionSpec,
+        mut body: impl AsyncFnMut(&mut PgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
+        loop {
+            let begun = Instant::now();
+            let result = self.attempt(spec, &mut body).await;
+            let contention = matches!(&result, Err(error) if error.failure() == Some(Failure::Contention));
+            let retry = contention && backoff.attempts() + 1 < MAX_ATTEMPTS;
+            self.count(spec.name, begun.elapsed(), result.is_ok(), retry);
+            if !retry {
+                return result;
+            }
+            tracing::debug!(transaction = spec.name, attempt = backoff.attempts() + 1, "contention, trying again");
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+
+    async fn attempt<T, E: From<StoreError>>(
+        &self,
+        spec: &TransactionSpec,
+        body: &mut impl AsyncFnMut(&mut PgConnection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        // Made of our own numbers and words only.
+        let begin = AssertSqlSafe(spec.begin(self.statement_timeout));
+        let mut transaction = connection.begin_with(begin).await.map_err(StoreError::from)?;
+        // Dropping the transaction on an error queues its rollback.
+        let value = body(&mut transaction).await?;
+        transaction.commit().await.map_err(|error| StoreError::from(error).during_commit())?;
+        Ok(value)
+    }
+
+    fn count(&self, name: &'static str, time: Duration, committed: bool, retry: bool) {
+        let mut statistics = self.statistics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let entry = statistics.entry(name).or_default();
+        entry.time += time;
+        entry.commits += u64::from(committed);
+        entry.retries += u64::from(retry);
+        entry.failures += u64::from(!committed && !retry);
+    }
+}
+
+/// What the runner needs to know of a body's error: whether it is one of Postgres's.
+pub trait AsStoreError {
+    fn failure(&self) -> Option<Failure>;
+}
+
+impl AsStoreError for StoreError {
+    fn failure(&self) -> Option<Failure> {
+        Some(self.failure)
+    }
+}
