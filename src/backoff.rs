@@ -15,7 +15,7 @@ impl Backoff {
         Self { least, most, attempts: 0 }
     }
 
-    /// How many delays were asked for since the last success.
+    /// How many delays were asked for.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
@@ -25,11 +25,6 @@ impl Backoff {
         let ceiling = self.least.saturating_mul(1 << self.attempts.min(20)).min(self.most);
         self.attempts = self.attempts.saturating_add(1);
         ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-
-    /// Starts over after a success.
-    pub fn reset(&mut self) {
-        self.attempts = 0;
     }
 }
 
@@ -45,7 +40,5 @@ mod tests {
             let delay = backoff.next_delay();
             assert!(delay >= ceiling / 2 && delay <= ceiling, "{delay:?} of {ceiling:?}");
         }
-        backoff.reset();
-        assert!(backoff.next_delay() <= least);
     }
 }

@@ -80,10 +80,12 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
 fn classify(sqlstate: &str) -> Failure {
     match sqlstate {
         "40001" | "40P01" => Failure::Contention,
+        // Read-only: what a standby answers while another server is being promoted.
+        "25006" => Failure::Unavailable,
         // Data exceptions, constraint violations, program limits (an index row too long), and what a trigger of the
         // database's owner raises.
         _ if ["22", "23", "44", "54", "P0"].contains(&&sqlstate[..2]) => Failure::Data,
-        // Wrong password, no such database or role, missing rights, tables or columns, read-only.
+        // Wrong password, no such database or role, missing rights, tables or columns.
         _ if ["28", "3D", "3F", "42", "0A", "25"].contains(&&sqlstate[..2]) => Failure::Setup,
         // Connections, resources (disk, memory, connections), operator intervention, system and internal errors.
         _ => Failure::Unavailable,
@@ -107,6 +109,7 @@ mod tests {
             ("28P01", Failure::Setup),
             ("42P01", Failure::Setup),
             ("42501", Failure::Setup),
+            ("25006", Failure::Unavailable),
             ("53100", Failure::Unavailable),
             ("53300", Failure::Unavailable),
             ("57014", Failure::Unavailable),

@@ -27,7 +27,7 @@ pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transac
 
 use std::sync::Arc;
 
-use sqlx::{Executor, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
 const STATEMENTS: [&str; 10] = [
@@ -60,6 +60,20 @@ impl Store {
     /// The schema that holds the tables.
     pub fn schema(&self) -> &str {
         &self.schema
+    }
+
+    /// Connects once, beside the pool, which would try again and again: the first answer is the clearest.
+    ///
+    /// # Errors
+    /// If Postgres can't be reached, or refuses.
+    pub async fn connect_once(&self) -> Result<String, StoreError> {
+        const VERSION: &str = "/* server_version */ SELECT current_setting('server_version')";
+        let options = self.transactions.pool().connect_options();
+        let mut connection = PgConnection::connect_with(&options).await?;
+        let version: String = sqlx::query_scalar(VERSION).fetch_one(&mut connection).await?;
+        connection.close().await?;
+        let database = options.get_database().unwrap_or_else(|| options.get_username());
+        Ok(format!("Postgres {version}, database {database} at {}:{}", options.get_host(), options.get_port()))
     }
 
     /// Prepares every statement, which checks it against the tables as they are.

@@ -1,0 +1,34 @@
+# The commands of the project. `make` alone lists them.
+
+CARGO ?= cargo
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help demo build test install clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Variables:'
+	@echo '  KEEP=1     leave the demo'"'"'s broker and Postgres running; it shows how to stop them'
+	@echo '  CARGO=…    the cargo to build with (default: cargo)'
+
+# `make` itself puts KEEP into the program's environment. `exec` lets the program have the signals.
+demo: install ## Build and run the demo on a private broker and Postgres
+	$(CARGO) build --release --locked
+	@exec target/release/sessionfold demo
+
+build: install ## Build the release program, target/release/sessionfold
+	$(CARGO) build --release --locked
+
+test: install ## Check the format, the lints and all tests, on a private broker and Postgres
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) build --locked
+	target/debug/sessionfold dev run -- $(CARGO) test --locked
+
+install: ## Install what is missing: build tools, Postgres, the development broker
+	@scripts/install.sh
+
+clean: ## Remove all that was built, and the development broker
+	$(CARGO) clean

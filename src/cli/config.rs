@@ -1,0 +1,12 @@
+//! `sessionfold config`
+
+use std::process::ExitCode;
+
+use sessionfold::config::Config;
+
+use super::CommandResult;
+
+pub(super) fn execute(config: &Config) -> CommandResult {
+    print!("{}", config.render());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,44 @@
+//! `sessionfold dev`: the development stack, for tests and for trying things out.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use sessionfold::devstack::{Options, Stack, run_with_stack};
+
+use super::CommandResult;
+
+#[derive(Args)]
+pub(super) struct DevArgs {
+    #[command(subcommand)]
+    command: DevCommand,
+}
+
+#[derive(Subcommand)]
+enum DevCommand {
+    /// Start a private broker and Postgres, run a command with their addresses in its environment, and end them
+    ///
+    /// Example: sessionfold dev run -- cargo test
+    Run {
+        /// The command and its arguments
+        #[arg(required = true, last = true)]
+        command: Vec<OsString>,
+    },
+    /// End a broker and a Postgres that were left running
+    Stop {
+        /// The folder that their start printed
+        folder: PathBuf,
+    },
+}
+
+pub(super) async fn execute(args: DevArgs) -> CommandResult {
+    match args.command {
+        DevCommand::Run { command } => {
+            let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::from(2)) };
+            Ok(ExitCode::from(run_with_stack(&Options::default(), program, arguments).await?))
+        }
+        DevCommand::Stop { folder } => {
+            Stack::stop_detached(&folder).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The command line: one file a subcommand. Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration.
+
+mod check;
+mod config;
+mod demo;
+mod dev;
+mod generate;
+mod logging;
+mod migrate;
+mod progress;
+mod run;
+mod summary;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use sessionfold::config::{Config, Sources};
+
+/// Reads the session events of coding agents from Kafka, folds them per session, and keeps the result in Postgres.
+///
+/// Settings come from the defaults, then a file (--config), then the environment (SESSIONFOLD_SECTION__KEY), then
+/// --set. `sessionfold config` shows what they come to.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Clone)]
+struct SettingsArgs {
+    /// A TOML file with settings; also named by SESSIONFOLD_CONFIG
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A setting, like batch.max_events=5000; may be given several times
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Consume: read, fold and commit until stopped
+    Run(run::RunArgs),
+    /// Apply the migrations that the database lacks
+    Migrate,
+    /// Check configuration, broker, topics, database and migrations
+    Check,
+    /// Show the whole on a private broker and a private Postgres
+    Demo(demo::DemoArgs),
+    /// Send synthetic events to Kafka
+    Generate(generate::GenerateArgs),
+    /// Print the effective configuration, secrets masked
+    Config,
+    /// Run a command beside a private broker and a private Postgres
+    Dev(dev::DevArgs),
+}
+
+/// Why a command failed, by the exit code that it means.
+enum Failure {
+    /// The fault is in how the program was called.
+    Usage(anyhow::Error),
+    /// The fault arose on the way.
+    Runtime(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Runtime(error.into())
+    }
+}
+
+type CommandResult = Result<ExitCode, Failure>;
+
+impl SettingsArgs {
+    fn load(self) -> Result<Config, Failure> {
+        let load = || Config::load(Sources::of_process(self.config, self.set)?);
+        load().map_err(|error| Failure::Usage(anyhow::Error::from(error).context("configuration")))
+    }
+}
+
+pub(crate) fn main() -> ExitCode {
+    let Cli { settings, command } = Cli::parse();
+    let result = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
+        let result = runtime.block_on(dispatch(settings, command));
+        // Whoever still waits for a dead broker or database is not waited for.
+        runtime.shutdown_timeout(Duration::from_millis(500));
+        result
+    });
+    match result {
+        Ok(code) => code,
+        Err(Failure::Usage(error)) => fail(&error, 2),
+        Err(Failure::Runtime(error)) => fail(&error, 1),
+    }
+}
+
+/// One line, without a backtrace.
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("sessionfold: {}", format!("{error:#}").replace('\n', " "));
+    ExitCode::from(code)
+}
+
+async fn dispatch(settings: SettingsArgs, command: Command) -> CommandResult {
+    match command {
+        Command::Run(args) => run::execute(settings.load()?, args).await,
+        Command::Migrate => migrate::execute(settings.load()?).await,
+        Command::Check => check::execute(settings.load()).await,
+        Command::Demo(args) => demo::execute(settings, args).await,
+        Command::Generate(args) => generate::execute(settings.load()?, args).await,
+        Command::Config => config::execute(&settings.load()?),
+        Command::Dev(args) => dev::execute(args).await,
+    }
+}

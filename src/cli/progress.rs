@@ -1,0 +1,84 @@
+//! How far a run is: a line that renews itself on a terminal, plain lines elsewhere.
+
+use std::{
+    io::{IsTerminal, Write, stdout},
+    time::{Duration, Instant},
+};
+
+use sessionfold::service::Monitor;
+
+/// Shows a running service's progress until it is dropped.
+pub(super) struct ProgressDisplay(tokio::task::JoinHandle<()>);
+
+impl ProgressDisplay {
+    pub(super) fn start(monitor: Monitor) -> Self {
+        Self(tokio::spawn(show(monitor)))
+    }
+}
+
+impl Drop for ProgressDisplay {
+    fn drop(&mut self) {
+        self.0.abort();
+        if stdout().is_terminal() {
+            println!();
+        }
+    }
+}
+
+async fn show(monitor: Monitor) {
+    let terminal = stdout().is_terminal();
+    let mut ticks = tokio::time::interval(if terminal { Duration::from_millis(250) } else { Duration::from_secs(1) });
+    let (mut before, mut at) = (monitor.counts.totals().records(), Instant::now());
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let (committed, now) = (monitor.counts.totals().records(), Instant::now());
+        let line = format!(
+            "{:>9} records/s   lag {:>9}   committed {:>10}",
+            grouped(per_second(committed - before, now - at)),
+            monitor.progress.lag().map_or_else(|| "?".to_owned(), grouped),
+            grouped(committed),
+        );
+        (before, at) = (committed, now);
+        if terminal {
+            print!("\r\x1b[2K{line}");
+        } else {
+            println!("{line}");
+        }
+        // Nobody reads any more: the run goes on all the same.
+        let _ = stdout().flush();
+    }
+}
+
+pub(super) fn per_second(count: u64, time: Duration) -> u64 {
+    let micros = time.as_micros().max(1);
+    u64::try_from(u128::from(count) * 1_000_000 / micros).unwrap_or(u64::MAX)
+}
+
+/// `1234567` as `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped_by_three_from_the_right() {
+        assert_eq!([0, 12, 123, 1_234, 123_456, 1_234_567].map(grouped), ["0", "12", "123", "1,234", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_rate_is_a_count_over_its_time() {
+        assert_eq!(per_second(500, Duration::from_millis(250)), 2_000);
+    }
+}

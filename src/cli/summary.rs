@@ -1,0 +1,24 @@
+//! What a run came to, on standard output.
+
+use std::time::Duration;
+
+use sessionfold::pipeline::Totals;
+
+use super::progress::{grouped, per_second};
+
+pub(super) fn print(totals: &Totals, discarded: u64, time: Duration) {
+    let line = |name: &str, count: u64| println!("  {name:<28} {:>12}", grouped(count));
+    line("records", totals.records());
+    line("applied", totals.applied);
+    line("duplicates", totals.duplicates);
+    line("ignored", totals.ignored);
+    line("dead letters", totals.dead_letters());
+    for (reason, count) in totals.dead_letters_by_reason() {
+        line(&format!("  {}", reason.as_str()), count);
+    }
+    if discarded > 0 {
+        line("read again by others", discarded);
+    }
+    println!("  {:<28} {:>12.2}", "seconds", time.as_secs_f64());
+    line("records/s", per_second(totals.records(), time));
+}

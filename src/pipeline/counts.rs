@@ -1,0 +1,66 @@
+//! The conservation law: every record that was read was applied, a duplicate, ignored, or a dead letter.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::event::Reason;
+
+/// What became of records that were committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub applied: u64,
+    pub duplicates: u64,
+    pub ignored: u64,
+    pub(super) dead_letters: [u64; Reason::ALL.len()],
+    pub batches: u64,
+    /// How often a session had changed since it was read, so that the batch was folded again.
+    pub conflicts: u64,
+    /// How often a checkpoint had moved, so that the batch was let go.
+    pub fences: u64,
+}
+
+impl Totals {
+    pub fn dead_letters(&self) -> u64 {
+        self.dead_letters.iter().sum()
+    }
+
+    /// The reasons that occurred, with how often.
+    pub fn dead_letters_by_reason(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.dead_letters).filter(|(_, count)| *count > 0)
+    }
+
+    /// All records whose fate is known.
+    pub fn records(&self) -> u64 {
+        self.applied + self.duplicates + self.ignored + self.dead_letters()
+    }
+
+    pub(super) fn add_dead_letter(&mut self, reason: Reason) {
+        let index = Reason::ALL.iter().position(|known| *known == reason);
+        self.dead_letters[index.unwrap_or(0)] += 1;
+    }
+
+    fn add(&mut self, other: &Totals) {
+        self.applied += other.applied;
+        self.duplicates += other.duplicates;
+        self.ignored += other.ignored;
+        self.batches += other.batches;
+        self.conflicts += other.conflicts;
+        self.fences += other.fences;
+        for (sum, count) in self.dead_letters.iter_mut().zip(other.dead_letters) {
+            *sum += count;
+        }
+    }
+}
+
+/// Running totals, to be looked at from anywhere. A batch is added as a whole.
+#[derive(Debug, Default)]
+pub struct Counts(Mutex<Totals>);
+
+impl Counts {
+    pub fn totals(&self) -> Totals {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, totals: &Totals) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(totals);
+    }
+}

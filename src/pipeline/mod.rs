@@ -1,0 +1,31 @@
+//! The route: batches of decoded records are folded and committed, and Kafka's offsets follow.
+//!
+//! What can go wrong on the way is answered here, by what the failure calls for: a conflict folds again, Postgres away
+//! waits, a lost lease lets go, a refused event is narrowed down to. Nothing is ever skipped.
+
+mod counts;
+mod run;
+mod work;
+
+pub use counts::{Counts, Totals};
+pub use run::Pipeline;
+
+use crate::{store::StoreError, stream::StreamError};
+
+/// Why a pipeline ended before its time. What it had committed stays; the rest is read again.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error("Postgres: {0}")]
+    Store(#[from] StoreError),
+    #[error("Postgres refuses a dead letter: {0}; look for constraints or triggers that were added to dead_letters")]
+    DeadLetterRefused(StoreError),
+    #[error("{0} partition(s) halted, see above; the others were drained")]
+    Halted(usize),
+    #[error(
+        "the records read don't add up: {read} read, but {discarded} let go and {accounted} accounted for; \
+         this is a bug: please report it with the log"
+    )]
+    NotConserved { read: u64, discarded: u64, accounted: u64 },
+}

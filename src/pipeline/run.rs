@@ -1,0 +1,321 @@
+//! Drives batches from a consumer into the store.
+
+use std::{sync::Arc, time::Duration};
+
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::{
+    backoff::Backoff,
+    event::Event,
+    fold::{Aggregator, BatchFold},
+    record::{NextOffset, TopicPartition},
+    store::{BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Store, StoreError},
+    stream::{Batch, Consumer, Lease, Notice},
+};
+
+use super::{
+    PipelineError,
+    counts::{Counts, Totals},
+    work::{Front, Work},
+};
+
+/// One consumer's way into the store.
+#[derive(Debug)]
+pub struct Pipeline<A> {
+    store: Store,
+    aggregator: A,
+    group_id: String,
+    counts: Arc<Counts>,
+    halted: usize,
+}
+
+/// What came of the attempt to commit the front of a batch.
+#[must_use]
+enum Attempted {
+    Done,
+    /// Postgres refuses the data of at least one event in it.
+    Refused(StoreError),
+}
+
+/// A commit whose answer was lost.
+struct InDoubt {
+    moves: Vec<CheckpointMove>,
+    totals: Totals,
+}
+
+impl<A: Aggregator> Pipeline<A> {
+    pub fn new(store: Store, aggregator: A, group_id: impl Into<String>) -> Self {
+        Self { store, aggregator, group_id: group_id.into(), counts: Arc::default(), halted: 0 }
+    }
+
+    /// The running totals.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Runs until the consumer has stopped reading and everything that it read is committed, then leaves the group
+    /// and checks the conservation law.
+    ///
+    /// Dropping the future at any instant is safe: what was not committed is read again.
+    ///
+    /// # Errors
+    /// See [`PipelineError`].
+    pub async fn run(&mut self, mut consumer: Consumer) -> Result<Totals, PipelineError> {
+        let result = self.process_all(&mut consumer).await;
+        let progress = Arc::clone(&consumer.progress);
+        consumer.close().await;
+        result?;
+        let totals = self.counts.totals();
+        let (read, discarded, accounted) = (progress.read(), progress.discarded(), totals.records());
+        if read != discarded + accounted {
+            return Err(PipelineError::NotConserved { read, discarded, accounted });
+        }
+        if self.halted > 0 {
+            return Err(PipelineError::Halted(self.halted));
+        }
+        Ok(totals)
+    }
+
+    async fn process_all(&mut self, consumer: &mut Consumer) -> Result<(), PipelineError> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(notice) = consumer.notices.recv() => self.on_notice(consumer, notice).await?,
+                batch = consumer.batches.recv() => match batch {
+                    Some(batch) => {
+                        let span = tracing::info_span!("batch", correlation_id = %Uuid::now_v7());
+                        self.process(consumer, batch).instrument(span).await?;
+                    }
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn on_notice(&mut self, consumer: &Consumer, notice: Notice) -> Result<(), PipelineError> {
+        match notice {
+            Notice::Granted(leases) => self.start_from_checkpoints(consumer, leases).await?,
+            Notice::Located(starts) => self.start_from_kafka(consumer, starts).await?,
+            Notice::NotLocated(leases, error) => {
+                tracing::warn!(%error, "trying again");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                consumer.locate(leases);
+            }
+            Notice::Halted(error) => {
+                tracing::error!(%error, "a partition halted; the others go on");
+                self.halted += 1;
+            }
+            Notice::Failed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Postgres is the authority on offsets; Kafka is asked only where there is no checkpoint.
+    async fn start_from_checkpoints(&self, consumer: &Consumer, leases: Vec<Lease>) -> Result<(), PipelineError> {
+        let partitions: Vec<TopicPartition> = leases.iter().map(|lease| lease.partition().clone()).collect();
+        let read = async || self.store.checkpoints(&self.group_id, &partitions).await;
+        let Some(checkpoints) = until_available(consumer, &leases, read).await? else { return Ok(()) };
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            leases.into_iter().partition(|lease| checkpoints.contains_key(lease.partition()));
+        let known = known.into_iter().map(|lease| {
+            let next = checkpoints[lease.partition()];
+            (lease, next)
+        });
+        consumer.start_reading(known.collect());
+        if !unknown.is_empty() {
+            consumer.locate(unknown);
+        }
+        Ok(())
+    }
+
+    async fn start_from_kafka(
+        &self,
+        consumer: &Consumer,
+        starts: Vec<(Lease, NextOffset)>,
+    ) -> Result<(), PipelineError> {
+        let (leases, offsets): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
+        let partitions = leases.iter().map(|lease| lease.partition().clone());
+        let starts: Vec<(TopicPartition, NextOffset)> = partitions.zip(offsets).collect();
+        let create = async || self.store.create_checkpoints(&self.group_id, &starts).await;
+        let Some(checkpoints) = until_available(consumer, &leases, create).await? else { return Ok(()) };
+        let started = leases.into_iter().filter_map(|lease| {
+            let next = *checkpoints.get(lease.partition())?;
+            Some((lease, next))
+        });
+        consumer.start_reading(started.collect());
+        Ok(())
+    }
+
+    /// Commits a batch, whatever it takes, or lets go of what somebody else now owns.
+    async fn process(&self, consumer: &Consumer, batch: Batch) -> Result<(), PipelineError> {
+        let mut work = Work::new(batch);
+        while work.len() > 0 {
+            let all = work.len();
+            if let Attempted::Refused(error) = self.commit_front(consumer, &mut work, all).await? {
+                tracing::warn!(%error, records = work.len(), "looking for the event that Postgres refuses");
+                self.commit_up_to_the_refused(consumer, &mut work, error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Halves the refused front until its first refused event is found: commits what is before it, and makes a dead
+    /// letter of it. Takes one transaction a halving.
+    async fn commit_up_to_the_refused(
+        &self,
+        consumer: &Consumer,
+        work: &mut Work,
+        mut error: StoreError,
+    ) -> Result<(), PipelineError> {
+        let mut suspects = work.len();
+        while suspects > 1 {
+            let (half, before) = (suspects / 2, work.len());
+            match self.commit_front(consumer, work, half).await? {
+                Attempted::Done if work.len() == before - half => suspects -= half,
+                Attempted::Refused(refused) if work.len() == before => (suspects, error) = (half, refused),
+                // Partitions were taken away meanwhile: what is left is another batch.
+                Attempted::Done | Attempted::Refused(_) => return Ok(()),
+            }
+        }
+        if work.condemn_first(error.sqlstate.as_deref()) {
+            Ok(())
+        } else {
+            Err(PipelineError::DeadLetterRefused(error))
+        }
+    }
+
+    /// Commits the first `count` items of the work, through conflicts, fences and outages.
+    async fn commit_front(
+        &self,
+        consumer: &Consumer,
+        work: &mut Work,
+        count: usize,
+    ) -> Result<Attempted, PipelineError> {
+        let mut conflicts = Backoff::new(Duration::from_millis(2), Duration::from_millis(500));
+        let mut outages = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut in_doubt: Option<InDoubt> = None;
+        loop {
+            let discarded = work.retain(|slice| consumer.leases.is_current(&slice.lease));
+            consumer.progress.add_discarded(discarded);
+            let count = count.min(work.len());
+            if count == 0 {
+                return Ok(Attempted::Done);
+            }
+            let front = work.front(count);
+            let Some(held) = consumer.leases.hold(front.leases()) else { continue };
+            let moves = front.moves();
+            let mut totals = front.totals();
+            let result = self.attempt(front, &moves, &mut totals).await;
+            drop(held);
+            match result {
+                Ok(committed) => {
+                    self.finish(consumer, work, count, committed, &totals);
+                    return Ok(Attempted::Done);
+                }
+                Err(CommitError::Conflict) => {
+                    self.counts.add(&Totals { conflicts: 1, ..Totals::default() });
+                    tokio::time::sleep(conflicts.next_delay()).await;
+                }
+                Err(CommitError::Fenced(fenced)) => {
+                    let resolved =
+                        in_doubt.take().and_then(|doubt| Some((fenced.resolves(&doubt.moves)?, doubt.totals)));
+                    if let Some((committed, totals)) = resolved {
+                        tracing::info!("the commit whose answer was lost had happened");
+                        self.finish(consumer, work, count, committed, &totals);
+                        return Ok(Attempted::Done);
+                    }
+                    self.let_go_of(consumer, work, fenced);
+                }
+                Err(CommitError::Store(error)) => match error.failure {
+                    Failure::Data => return Ok(Attempted::Refused(error)),
+                    Failure::Setup => return Err(error.into()),
+                    Failure::Contention | Failure::Unavailable | Failure::InDoubt => {
+                        if error.failure == Failure::InDoubt {
+                            in_doubt = Some(InDoubt { moves, totals });
+                        }
+                        wait_out(&error, &mut outages).await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Reads what stands, folds, commits.
+    async fn attempt(
+        &self,
+        front: Front<'_>,
+        moves: &[CheckpointMove],
+        totals: &mut Totals,
+    ) -> Result<Committed, CommitError> {
+        let events: Vec<&Event> = front.events().collect();
+        let standing = self.store.standing(&self.aggregator, &events).await?;
+        let mut fold = BatchFold::new(&self.aggregator, standing);
+        for event in events {
+            fold.push(event);
+        }
+        let folded = self.store.finish_fold(fold).await?;
+        (totals.applied, totals.duplicates) = (folded.outcome.applied, folded.outcome.duplicates);
+        let dead_letters = front.dead_letters();
+        let batch = BatchCommit {
+            group_id: &self.group_id,
+            moves,
+            aggregator: &self.aggregator,
+            changes: &folded.changes,
+            dead_letters: &dead_letters,
+        };
+        self.store.commit(&batch).await
+    }
+
+    fn finish(&self, consumer: &Consumer, work: &mut Work, count: usize, committed: Committed, totals: &Totals) {
+        tracing::debug!(
+            records = count,
+            applied = totals.applied,
+            duplicates = totals.duplicates,
+            dead_letters = totals.dead_letters(),
+            "batch committed"
+        );
+        for (reason, count) in totals.dead_letters_by_reason() {
+            tracing::warn!(reason = reason.as_str(), count, "records set aside as dead letters");
+        }
+        self.counts.add(totals);
+        work.advance(count);
+        consumer.commit(committed);
+    }
+
+    /// Somebody else moved these checkpoints: their records are read again from where they stand now, by whoever has
+    /// the partition.
+    fn let_go_of(&self, consumer: &Consumer, work: &mut Work, fenced: Fenced) {
+        let partitions: Vec<_> = fenced.partitions.into_iter().map(|(partition, _)| partition).collect();
+        tracing::warn!(partitions = partitions.len(), "fenced: the checkpoint was moved by another writer");
+        self.counts.add(&Totals { fences: partitions.len() as u64, ..Totals::default() });
+        let discarded = work.retain(|slice| !partitions.contains(slice.lease.partition()));
+        consumer.progress.add_discarded(discarded);
+        consumer.restart(partitions);
+    }
+}
+
+async fn wait_out(error: &StoreError, backoff: &mut Backoff) {
+    let delay = backoff.next_delay();
+    tracing::warn!(%error, retry_in_ms = delay.as_millis(), "Postgres is not available; nothing is lost, trying again");
+    tokio::time::sleep(delay).await;
+}
+
+/// Repeats a statement until Postgres is available. None if all of these leases ended meanwhile.
+async fn until_available<T>(
+    consumer: &Consumer,
+    leases: &[Lease],
+    mut statement: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<Option<T>, PipelineError> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    loop {
+        match statement().await {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) if matches!(error.failure, Failure::Data | Failure::Setup) => return Err(error.into()),
+            Err(error) => wait_out(&error, &mut backoff).await,
+        }
+        if !leases.iter().any(|lease| consumer.leases.is_current(lease)) {
+            return Ok(None);
+        }
+    }
+}

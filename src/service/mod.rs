@@ -1,0 +1,93 @@
+//! A consumer and its pipeline, put together from the configuration, and what an operator wants to know before they
+//! start.
+
+mod preflight;
+
+pub use preflight::{Finding, preflight, preflight_database};
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    config::{AggregatorKind, Config},
+    event::Decoder,
+    fold::Convergent,
+    pipeline::{Counts, Pipeline, PipelineError, Totals},
+    store::{PoolOptions, Store},
+    stream::{BatchLimits, Consumer, ConsumerOptions, ReadProgress, Stopper, StreamError, Until},
+};
+
+/// The store that the configuration names. It connects with the first statement.
+pub fn open_store(config: &Config) -> Store {
+    Store::new(PoolOptions {
+        connect: config.postgres.connect_options(),
+        schema: config.postgres.schema.as_str().to_owned(),
+        max_connections: config.postgres.max_connections.get(),
+        connect_timeout: config.postgres.connect_timeout,
+        statement_timeout: config.postgres.statement_timeout,
+    })
+}
+
+/// How records become events, by the configuration.
+pub fn decoder(config: &Config) -> Decoder {
+    Decoder {
+        max_value_bytes: config.events.max_value_bytes.get(),
+        future_tolerance: config.aggregator.future_tolerance,
+        ignored_kinds: config.events.ignore.iter().cloned().collect::<HashSet<_>>(),
+    }
+}
+
+/// One member of the consumer group, with its way into the store.
+#[derive(Debug)]
+pub struct Service {
+    consumer: Consumer,
+    pipeline: Pipeline<Convergent>,
+}
+
+/// A view on a running service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    pub counts: Arc<Counts>,
+    pub progress: Arc<ReadProgress>,
+    pub stopper: Stopper,
+}
+
+impl Service {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// If librdkafka refuses the configuration.
+    pub fn start(config: &Config, store: Store, until: Until) -> Result<Self, StreamError> {
+        let AggregatorKind::Convergent = config.aggregator.kind;
+        let aggregator = Convergent {
+            inactivity_timeout: config.aggregator.inactivity_timeout,
+            reopen_grace: config.aggregator.reopen_grace,
+        };
+        let consumer = Consumer::start(ConsumerOptions {
+            kafka: config.kafka.clone(),
+            decoder: decoder(config),
+            limits: BatchLimits {
+                max_events: config.batch.max_events.get(),
+                max_bytes: config.batch.max_bytes.get(),
+                max_wait: config.batch.max_wait,
+            },
+            until,
+        })?;
+        Ok(Self { consumer, pipeline: Pipeline::new(store, aggregator, config.kafka.group_id.clone()) })
+    }
+
+    pub fn monitor(&self) -> Monitor {
+        Monitor {
+            counts: self.pipeline.counts(),
+            progress: Arc::clone(&self.consumer.progress),
+            stopper: self.consumer.stopper(),
+        }
+    }
+
+    /// Runs until it is stopped, or drained where that was asked for.
+    ///
+    /// # Errors
+    /// See [`PipelineError`].
+    pub async fn run(mut self) -> Result<Totals, PipelineError> {
+        self.pipeline.run(self.consumer).await
+    }
+}

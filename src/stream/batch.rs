@@ -1,0 +1,126 @@
+//! Decoded records on their way from the polling thread to the pipeline.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    event::Decoded,
+    record::{NextOffset, Record, RecordOffset},
+};
+
+use super::lease::Lease;
+
+/// When a batch is full.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    pub max_events: usize,
+    /// Of records as they were sent.
+    pub max_bytes: usize,
+    /// How old a batch may grow, from its first record on.
+    pub max_wait: Duration,
+}
+
+/// The records of one partition in a batch.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    pub lease: Lease,
+    /// Where the partition's checkpoint stands if nobody else wrote it.
+    pub expected: NextOffset,
+}
+
+/// One record of a batch.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Index into [`Batch::slices`].
+    pub slice: usize,
+    pub offset: RecordOffset,
+    pub record: Record,
+    pub decoded: Decoded,
+}
+
+/// Records in the order in which they were read. Within a slice they are consecutive: none between was left out.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub slices: Vec<Slice>,
+    pub items: Vec<Item>,
+}
+
+impl Batch {
+    /// Takes out the records of the slices that `keep` refuses; returns how many.
+    pub fn retain_slices(&mut self, keep: impl Fn(&Slice) -> bool) -> u64 {
+        let kept: Vec<bool> = self.slices.iter().map(keep).collect();
+        let before = self.items.len();
+        self.items.retain(|item| kept[item.slice]);
+        (before - self.items.len()) as u64
+    }
+}
+
+/// A batch that is being filled.
+#[derive(Debug)]
+pub(super) struct BatchBuilder {
+    limits: BatchLimits,
+    batch: Batch,
+    bytes: usize,
+    begun: Option<Instant>,
+}
+
+impl BatchBuilder {
+    pub(super) fn new(limits: BatchLimits) -> Self {
+        Self { limits, batch: Batch::default(), bytes: 0, begun: None }
+    }
+
+    /// Adds a record that stands at `offset`, where reading had come to `position` before.
+    pub(super) fn push(
+        &mut self,
+        lease: &Lease,
+        position: NextOffset,
+        offset: RecordOffset,
+        record: Record,
+        decoded: Decoded,
+    ) {
+        let known = self.batch.slices.iter().position(|slice| slice.lease == *lease);
+        let slice = known.unwrap_or_else(|| {
+            self.batch.slices.push(Slice { lease: lease.clone(), expected: position });
+            self.batch.slices.len() - 1
+        });
+        self.bytes += record.bytes();
+        self.begun.get_or_insert_with(Instant::now);
+        self.batch.items.push(Item { slice, offset, record, decoded });
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.batch.items.len() as u64
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.items.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.items.len() >= self.limits.max_events || self.bytes >= self.limits.max_bytes
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.begun.is_some_and(|begun| begun.elapsed() >= self.limits.max_wait)
+    }
+
+    /// How long until [`Self::is_due`].
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        self.begun.map(|begun| self.limits.max_wait.saturating_sub(begun.elapsed()))
+    }
+
+    pub(super) fn take(&mut self) -> Batch {
+        self.bytes = 0;
+        self.begun = None;
+        std::mem::take(&mut self.batch)
+    }
+
+    /// Takes out the records of leases that ended; returns how many.
+    pub(super) fn discard(&mut self, ended: impl Fn(&Lease) -> bool) -> u64 {
+        let discarded = self.batch.retain_slices(|slice| !ended(&slice.lease));
+        self.bytes = self.batch.items.iter().map(|item| item.record.bytes()).sum();
+        if self.is_empty() {
+            self.take();
+        }
+        discarded
+    }
+}

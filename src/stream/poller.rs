@@ -1,0 +1,467 @@
+//! The polling thread. It alone talks to librdkafka, and never waits for the database: with the pipeline at its limit
+//! it pauses the partitions and goes on polling, so that the group doesn't evict this member.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Receiver,
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message, Offset, Statistics, Timestamp, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtocol},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
+};
+use tokio::sync::mpsc::{Sender, UnboundedSender, error::TrySendError};
+
+use crate::{
+    event::{Decoder, RecordTimestamp},
+    record::{NextOffset, Record, RecordOffset, TopicPartition},
+    store::Committed,
+};
+
+use super::{
+    batch::{Batch, BatchBuilder},
+    client,
+    consumer::{Command, ConsumerOptions, Notice, ReadProgress, Until},
+    error::StreamError,
+    headers,
+    lease::{Lease, Leases},
+    reading::Reading,
+    rebalance::Callbacks,
+};
+
+/// How long a poll waits for a record, and so how long a command may wait for its turn.
+const POLL: Duration = Duration::from_millis(20);
+/// A full pipeline is waited for this long before partitions are paused: pausing throws away what was fetched ahead.
+const PAUSE_AFTER: Duration = Duration::from_millis(200);
+/// How long Kafka may take to say where a partition starts.
+const LOCATE: Duration = Duration::from_secs(10);
+
+pub(super) struct Poller {
+    consumer: BaseConsumer<Callbacks>,
+    decoder: Decoder,
+    until: Until,
+    builder: BatchBuilder,
+    readings: HashMap<TopicPartition, Reading>,
+    committed: HashMap<TopicPartition, NextOffset>,
+    batches: Option<Sender<Batch>>,
+    notices: UnboundedSender<Notice>,
+    commands: Receiver<Command>,
+    leases: Arc<Leases>,
+    progress: Arc<ReadProgress>,
+    stop: Arc<AtomicBool>,
+    /// Since when a full batch has been waiting for room.
+    blocked_since: Option<Instant>,
+    paused: bool,
+    closing: bool,
+}
+
+impl Poller {
+    pub(super) fn new(
+        options: ConsumerOptions,
+        batches: Sender<Batch>,
+        notices: UnboundedSender<Notice>,
+        commands: Receiver<Command>,
+        leases: Arc<Leases>,
+        progress: Arc<ReadProgress>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, StreamError> {
+        let callbacks = Callbacks::new(Arc::clone(&leases), notices.clone());
+        let consumer = client::consumer(&options.kafka, options.until, callbacks)?;
+        let topics: Vec<&str> = options.kafka.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(StreamError::Subscribe)?;
+        Ok(Self {
+            consumer,
+            decoder: options.decoder,
+            until: options.until,
+            builder: BatchBuilder::new(options.limits),
+            readings: HashMap::new(),
+            committed: HashMap::new(),
+            batches: Some(batches),
+            notices,
+            commands,
+            leases,
+            progress,
+            stop,
+            blocked_since: None,
+            paused: false,
+            closing: false,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        while !self.closing && !self.is_done_reading() {
+            self.turn(true);
+        }
+        // What was read is handed over before the channel closes. With nobody to take it, it is read again later.
+        while !self.closing && !self.builder.is_empty() {
+            self.turn(false);
+        }
+        self.batches = None;
+        while !self.closing {
+            self.turn(false);
+        }
+        self.leave();
+    }
+
+    fn is_done_reading(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || (self.until == Until::Drained && self.is_drained())
+    }
+
+    /// The group has answered, and everything that it gave us was read to its end.
+    fn is_drained(&self) -> bool {
+        self.consumer.context().granted() == Some(self.readings.len())
+            && self.readings.values().all(|reading| reading.is_halted() || reading.is_at_end())
+    }
+
+    /// One round: commands, one poll, and what follows from it.
+    fn turn(&mut self, reading: bool) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
+        }
+        if !reading && !self.paused {
+            self.pause();
+        }
+        if self.hand_over_if_due(!reading) || self.paused {
+            self.poll();
+        } else {
+            // A full batch waits for room, and hasn't for long.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn poll(&mut self) {
+        let timeout = self.builder.time_left().map_or(POLL, |left| left.min(POLL));
+        // The message borrows the consumer, which `self` owns beside what the message changes.
+        match self.consumer.poll(timeout) {
+            Some(Ok(message)) => {
+                let (readings, builder) = (&mut self.readings, &mut self.builder);
+                receive(&message, readings, builder, &self.decoder, &self.progress);
+            }
+            Some(Err(error)) => self.on_error(&error),
+            None => {}
+        }
+        self.forget_revoked();
+        if let Some(statistics) = self.consumer.context().take_statistics() {
+            self.observe(&statistics);
+        }
+    }
+
+    /// Hands over the batch if it is full, or old enough, or the last one. False while a full one must wait.
+    fn hand_over_if_due(&mut self, last: bool) -> bool {
+        let full = self.builder.is_full();
+        if self.builder.is_empty() || !(full || last || self.builder.is_due()) {
+            return true;
+        }
+        let Some(batches) = &self.batches else { return true };
+        match batches.try_reserve().map(|room| room.send(self.builder.take())) {
+            Ok(()) => {
+                self.blocked_since = None;
+                if self.paused && !last {
+                    self.resume();
+                }
+                true
+            }
+            // The pipeline is gone; nobody will commit what was read.
+            Err(TrySendError::Closed(())) => {
+                self.closing = true;
+                true
+            }
+            // A batch that isn't full grows on while it waits.
+            Err(TrySendError::Full(())) if !full => true,
+            Err(TrySendError::Full(())) => {
+                let since = *self.blocked_since.get_or_insert_with(Instant::now);
+                if !self.paused && since.elapsed() >= PAUSE_AFTER {
+                    self.pause();
+                }
+                false
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Locate(leases) => self.locate(leases),
+            Command::Start(positions) => self.start(positions),
+            Command::Restart(partitions) => self.restart(&partitions),
+            Command::Commit(committed) => self.commit(&committed),
+            Command::Close => self.closing = true,
+        }
+    }
+
+    fn locate(&mut self, leases: Vec<Lease>) {
+        let notice = match self.ask_where_to_start(&leases) {
+            Ok(offsets) => Notice::Located(leases.into_iter().zip(offsets).collect()),
+            Err(error) => Notice::NotLocated(leases, StreamError::Locate(error)),
+        };
+        self.tell(notice);
+    }
+
+    /// Kafka's committed offset, or the first offset of the log where there is none.
+    fn ask_where_to_start(&self, leases: &[Lease]) -> Result<Vec<NextOffset>, KafkaError> {
+        let asked = list(leases.iter().map(Lease::partition));
+        let committed = self.consumer.committed_offsets(asked, LOCATE)?;
+        let start = |lease: &Lease| {
+            let TopicPartition { topic, partition } = lease.partition();
+            match committed.find_partition(topic, *partition).map(|element| element.offset()) {
+                Some(Offset::Offset(offset)) => Ok(NextOffset::new(offset)),
+                _ => self.consumer.fetch_watermarks(topic, *partition, LOCATE).map(|(low, _)| NextOffset::new(low)),
+            }
+        };
+        leases.iter().map(start).collect()
+    }
+
+    /// Assigns, or seeks where a partition was assigned before.
+    fn start(&mut self, positions: Vec<(Lease, NextOffset)>) {
+        let mut new = TopicPartitionList::new();
+        for (lease, position) in positions {
+            if !self.leases.is_current(&lease) {
+                continue;
+            }
+            let partition = lease.partition().clone();
+            let known = self.readings.insert(partition.clone(), Reading::new(lease, position));
+            let offset = Offset::Offset(position.get());
+            let added = match known {
+                None => new.add_partition_offset(&partition.topic, partition.partition, offset),
+                Some(_) => self.seek(&partition, offset),
+            };
+            if let Err(error) = added {
+                return self.fail(StreamError::Assign(error));
+            }
+            tracing::debug!(%partition, %position, "reading starts at the checkpoint");
+        }
+        if new.count() > 0
+            && let Err(error) = self.assign(&new)
+        {
+            return self.fail(StreamError::Assign(error));
+        }
+        if self.paused {
+            self.pause();
+        }
+    }
+
+    fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), KafkaError> {
+        self.consumer.seek(&partition.topic, partition.partition, offset, LOCATE)?;
+        self.consumer.resume(&list([partition]))
+    }
+
+    fn assign(&self, new: &TopicPartitionList) -> Result<(), KafkaError> {
+        for element in new.elements() {
+            self.consumer.context().mark_started(&TopicPartition::new(element.topic(), element.partition()));
+        }
+        match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(new),
+            // The eager protocol knows only whole assignments.
+            _ => {
+                let mut all = TopicPartitionList::new();
+                for (partition, reading) in &self.readings {
+                    let offset = Offset::Offset(reading.position().get());
+                    all.add_partition_offset(&partition.topic, partition.partition, offset)?;
+                }
+                self.consumer.assign(&all)
+            }
+        }
+    }
+
+    fn restart(&mut self, partitions: &[TopicPartition]) {
+        let assigned: Vec<_> =
+            partitions.iter().filter(|partition| self.readings.contains_key(*partition)).cloned().collect();
+        if assigned.is_empty() {
+            return;
+        }
+        if let Err(error) = self.consumer.pause(&list(&assigned)) {
+            return self.fail(StreamError::Assign(error));
+        }
+        for partition in &assigned {
+            self.readings.entry(partition.clone()).and_modify(Reading::suspend);
+        }
+        let leases = self.leases.grant(assigned);
+        self.discard_ended();
+        self.tell(Notice::Granted(leases));
+    }
+
+    /// Lets go of what was read under leases that have ended.
+    fn discard_ended(&mut self) {
+        let leases = &self.leases;
+        let discarded = self.builder.discard(|lease| !leases.is_current(lease));
+        self.progress.add_discarded(discarded);
+    }
+
+    fn forget_revoked(&mut self) {
+        let revoked = self.consumer.context().take_revoked();
+        if revoked.is_empty() {
+            return;
+        }
+        for partition in &revoked {
+            self.readings.remove(partition);
+            self.committed.remove(partition);
+        }
+        self.discard_ended();
+    }
+
+    fn commit(&mut self, committed: &Committed) {
+        let owned = committed.offsets().iter().filter(|(partition, _)| self.readings.contains_key(partition));
+        let owned: Vec<_> = owned.cloned().collect();
+        if let Err(error) = self.commit_to_kafka(&owned, CommitMode::Async) {
+            tracing::debug!(%error, "Kafka did not take the committed offsets");
+        }
+        self.committed.extend(owned);
+    }
+
+    fn commit_to_kafka(&self, offsets: &[(TopicPartition, NextOffset)], mode: CommitMode) -> Result<(), KafkaError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in offsets {
+            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(next.get()))?;
+        }
+        self.consumer.commit(&list, mode)
+    }
+
+    fn fetching(&self) -> TopicPartitionList {
+        list(self.readings.iter().filter(|(_, reading)| !reading.is_halted()).map(|(partition, _)| partition))
+    }
+
+    fn pause(&mut self) {
+        // A partition that was taken away meanwhile can't be paused, and needn't be.
+        let _ = self.consumer.pause(&self.fetching());
+        if !self.paused {
+            tracing::debug!("partitions paused");
+        }
+        self.paused = true;
+        self.progress.set_paused(true);
+    }
+
+    fn resume(&mut self) {
+        let _ = self.consumer.resume(&self.fetching());
+        tracing::debug!("partitions resumed");
+        self.paused = false;
+        self.progress.set_paused(false);
+    }
+
+    /// Takes from Kafka's statistics how far away the ends of the logs are.
+    fn observe(&mut self, statistics: &Statistics) {
+        let mut lag = HashMap::new();
+        let mut beyond = Vec::new();
+        for (partition, reading) in &mut self.readings {
+            let topic = statistics.topics.get(&*partition.topic);
+            let Some(seen) = topic.and_then(|topic| topic.partitions.get(&partition.partition)) else { continue };
+            if let Some(records) = reading.observe(seen) {
+                lag.insert(partition.clone(), records);
+            }
+            if reading.is_beyond_the_log() {
+                beyond.push((partition.clone(), seen.lo_offset, seen.hi_offset));
+            }
+        }
+        self.progress.set_lag(lag);
+        for (partition, low, high) in beyond {
+            self.halt(&partition, low, high);
+        }
+    }
+
+    fn on_error(&mut self, error: &KafkaError) {
+        match error {
+            KafkaError::MessageConsumptionFatal(_) => self.fail(StreamError::Fatal(error.clone())),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => self.halt_outside_the_log(),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                tracing::warn!(%error, "a topic is missing; it is read once it is there");
+            }
+            // librdkafka connects again by itself.
+            _ => tracing::debug!(%error, "polling"),
+        }
+    }
+
+    /// Some partition's position is outside the log; the error doesn't say which one's.
+    fn halt_outside_the_log(&mut self) {
+        let partitions: Vec<_> = self.readings.keys().cloned().collect();
+        for partition in partitions {
+            match self.consumer.fetch_watermarks(&partition.topic, partition.partition, LOCATE) {
+                Ok((low, high)) => {
+                    let position = self.readings.get(&partition).map(|reading| reading.position().get());
+                    if position.is_some_and(|position| position < low || position > high) {
+                        self.halt(&partition, low, high);
+                    }
+                }
+                Err(error) => tracing::warn!(%partition, %error, "the ends of the log could not be asked for"),
+            }
+        }
+    }
+
+    fn halt(&mut self, partition: &TopicPartition, low: i64, high: i64) {
+        let Some(reading) = self.readings.get_mut(partition) else { return };
+        if reading.halt() {
+            let checkpoint = reading.position();
+            let _ = self.consumer.pause(&list([partition]));
+            self.tell(Notice::Halted(StreamError::OutsideTheLog {
+                partition: partition.clone(),
+                checkpoint,
+                low,
+                high,
+            }));
+        }
+    }
+
+    fn fail(&mut self, error: StreamError) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.tell(Notice::Failed(error));
+    }
+
+    fn tell(&self, notice: Notice) {
+        // The pipeline is gone only when everything stops.
+        let _ = self.notices.send(notice);
+    }
+
+    /// Kafka's offsets catch up with the checkpoints, then the group is left. Dropping the consumer does the latter.
+    fn leave(self) {
+        let offsets: Vec<_> = self.committed.iter().map(|(partition, next)| (partition.clone(), *next)).collect();
+        if let Err(error) = self.commit_to_kafka(&offsets, CommitMode::Sync) {
+            tracing::debug!(%error, "Kafka did not take the committed offsets");
+        }
+        self.progress.add_discarded(self.builder.len());
+        drop(self.consumer);
+    }
+}
+
+fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(&partition.topic, partition.partition);
+    }
+    list
+}
+
+/// Decodes a message and adds it to the batch, unless its partition isn't read now or it was read before.
+fn receive(
+    message: &BorrowedMessage<'_>,
+    readings: &mut HashMap<TopicPartition, Reading>,
+    builder: &mut BatchBuilder,
+    decoder: &Decoder,
+    progress: &ReadProgress,
+) {
+    let partition = TopicPartition::new(message.topic(), message.partition());
+    let Some(reading) = readings.get_mut(&partition) else { return };
+    let offset = RecordOffset::new(message.offset());
+    if !reading.takes(offset) {
+        return;
+    }
+    progress.add_read();
+    let record = Record {
+        value: message.payload().map(Into::into),
+        key: message.key().map(Into::into),
+        headers: headers::of(message),
+        timestamp: match message.timestamp() {
+            Timestamp::NotAvailable => None,
+            Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) => RecordTimestamp::from_millis(millis),
+        },
+    };
+    let decoded = decoder.decode(record.wire());
+    builder.push(reading.lease(), reading.position(), offset, record, decoded);
+    reading.advance(offset);
+}

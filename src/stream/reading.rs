@@ -1,0 +1,89 @@
+//! One partition that is being read: where, and whether its end was reached.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::statistics::Partition;
+
+use crate::record::{NextOffset, RecordOffset};
+
+use super::lease::Lease;
+
+/// A position beyond the end of the log is believed after this long: a new leader may be behind for a moment.
+const BELIEVE_AFTER: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct Reading {
+    lease: Lease,
+    position: NextOffset,
+    halted: bool,
+    /// Waiting for the checkpoint to be read anew.
+    suspended: bool,
+    /// How many statistics in a row found the end reached, with no record in between.
+    seen_at_end: u8,
+    beyond_since: Option<Instant>,
+}
+
+impl Reading {
+    pub(super) fn new(lease: Lease, position: NextOffset) -> Self {
+        Self { lease, position, halted: false, suspended: false, seen_at_end: 0, beyond_since: None }
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    pub(super) fn position(&self) -> NextOffset {
+        self.position
+    }
+
+    pub(super) fn advance(&mut self, record: RecordOffset) {
+        self.position = record.next();
+        self.seen_at_end = 0;
+        self.beyond_since = None;
+    }
+
+    /// False if it was halted before.
+    pub(super) fn halt(&mut self) -> bool {
+        !std::mem::replace(&mut self.halted, true)
+    }
+
+    pub(super) fn is_halted(&self) -> bool {
+        self.halted
+    }
+
+    /// Stops taking records until another reading takes this one's place.
+    pub(super) fn suspend(&mut self) {
+        self.suspended = true;
+    }
+
+    pub(super) fn takes(&self, record: RecordOffset) -> bool {
+        !self.halted && !self.suspended && !self.position.is_past(record)
+    }
+
+    /// The first statistics after a start may still tell of the time before it, so one alone isn't believed.
+    pub(super) fn is_at_end(&self) -> bool {
+        !self.suspended && self.seen_at_end >= 2
+    }
+
+    pub(super) fn is_beyond_the_log(&self) -> bool {
+        !self.halted && self.beyond_since.is_some_and(|since| since.elapsed() >= BELIEVE_AFTER)
+    }
+
+    /// Takes in what librdkafka says of the partition; returns the lag, once the end is known.
+    ///
+    /// The watermarks are those of fetch responses. The end is where librdkafka says that it found it, since the last
+    /// records of a log may be ones that no consumer sees (the marks of transactions).
+    pub(super) fn observe(&mut self, seen: &Partition) -> Option<u64> {
+        let at_end = seen.eof_offset >= 0 && seen.eof_offset == seen.next_offset;
+        self.seen_at_end = if at_end { self.seen_at_end.saturating_add(1) } else { 0 };
+        if seen.hi_offset < 0 {
+            return None;
+        }
+        if self.position.get() > seen.hi_offset {
+            self.beyond_since.get_or_insert_with(Instant::now);
+        } else {
+            self.beyond_since = None;
+        }
+        Some(if self.is_at_end() { 0 } else { u64::try_from(seen.hi_offset - self.position.get()).unwrap_or(0) })
+    }
+}

@@ -1,0 +1,118 @@
+//! What one test has for itself: a database, four topics, a consumer group.
+
+use std::time::Duration;
+
+use sessionfold::{
+    config::{Config, Sources},
+    event::EventKind,
+    generate::GeneratedRecord,
+    pipeline::Totals,
+    service::{Service, open_store},
+    stream::{Producer, Until, create_topics},
+};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+/// Values larger than this are bad in these tests, so that a large one needn't be sent.
+pub const MAX_VALUE_BYTES: usize = 16 * 1024;
+
+/// In the order in which [`Deployment::topic`] names them.
+const KINDS: [EventKind; 4] = [EventKind::Started, EventKind::Ended, EventKind::Prompt, EventKind::Tool];
+
+pub struct Deployment {
+    /// Settings as environment variables, for the library and for the program alike.
+    pub settings: Vec<(String, String)>,
+    pub topics: Vec<String>,
+    pub group_id: String,
+    url: String,
+}
+
+fn from_environment(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `make test`"))
+}
+
+impl Deployment {
+    /// A fresh database, migrated, and four fresh topics with this many partitions each.
+    pub async fn new(partitions: i32) -> Self {
+        let id = Uuid::now_v7().simple().to_string();
+        let database = format!("test_{id}");
+        let server = from_environment("SESSIONFOLD_DEV_POSTGRES_URL");
+        let mut connection = PgConnection::connect(&server).await.unwrap();
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {database}"))).await.unwrap();
+        let (base, _) = server.rsplit_once('/').unwrap();
+        let url = format!("{base}/{database}");
+
+        let topics: Vec<String> = KINDS.map(|kind| format!("test.{id}.{}", kind.as_str())).to_vec();
+        let group_id = format!("test-{id}");
+        let settings = [
+            ("SESSIONFOLD_KAFKA__BROKERS", from_environment("SESSIONFOLD_KAFKA__BROKERS")),
+            ("SESSIONFOLD_KAFKA__TOPICS", topics.join(",")),
+            ("SESSIONFOLD_KAFKA__GROUP_ID", group_id.clone()),
+            ("SESSIONFOLD_KAFKA__CLIENT__SESSION_TIMEOUT_MS", "6000".to_owned()),
+            ("SESSIONFOLD_KAFKA__CLIENT__HEARTBEAT_INTERVAL_MS", "500".to_owned()),
+            ("SESSIONFOLD_POSTGRES__URL", url.clone()),
+            ("SESSIONFOLD_EVENTS__MAX_VALUE_BYTES", MAX_VALUE_BYTES.to_string()),
+            ("SESSIONFOLD_BATCH__MAX_EVENTS", "2000".to_owned()),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let deployment = Self { settings, topics, group_id, url };
+        let config = deployment.config();
+        create_topics(&config.kafka, &deployment.topics, partitions).await.unwrap();
+        open_store(&config).migrate().await.unwrap();
+        deployment
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn config(&self) -> Config {
+        Config::load(Sources { environment: self.settings.clone(), ..Sources::default() }).unwrap()
+    }
+
+    /// The configuration of an instance that reads one topic only.
+    pub fn config_of_topic(&self, kind: EventKind) -> Config {
+        let flags = vec![format!("kafka.topics={}", self.topic(kind))];
+        Config::load(Sources { environment: self.settings.clone(), flags, ..Sources::default() }).unwrap()
+    }
+
+    pub fn topic(&self, kind: EventKind) -> &str {
+        let index = KINDS.iter().position(|known| *known == kind).unwrap();
+        &self.topics[index]
+    }
+
+    /// A connection whose search path is the schema of the tables.
+    pub async fn connect(&self) -> PgConnection {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        connection.execute("SET search_path TO sessionfold").await.unwrap();
+        connection
+    }
+
+    pub async fn send<'a>(&self, records: impl IntoIterator<Item = &'a GeneratedRecord>) {
+        let mut producer = Producer::new(&self.config().kafka).unwrap();
+        for record in records {
+            producer
+                .send(
+                    self.topic(record.kind),
+                    &record.key,
+                    record.value.as_deref(),
+                    &record.headers,
+                    Some(record.timestamp_millis),
+                )
+                .unwrap();
+        }
+        producer.flush(Duration::from_secs(60)).unwrap();
+    }
+
+    /// Drains everything, in this process.
+    pub async fn drain(&self) -> Totals {
+        drain(&self.config()).await
+    }
+}
+
+/// Drains with this configuration, in this process.
+pub async fn drain(config: &Config) -> Totals {
+    let service = Service::start(config, open_store(config), Until::Drained).unwrap();
+    service.run().await.unwrap()
+}

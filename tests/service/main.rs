@@ -1,0 +1,14 @@
+//! The service on a real broker and a real Postgres: one of each for the whole run (`make test` starts them), a fresh
+//! database and fresh topics for each test.
+
+mod deployment;
+mod expected;
+mod program;
+mod tables;
+
+mod convergence;
+mod crashes;
+mod faults_of_setup;
+mod group;
+mod long_session;
+mod store;
