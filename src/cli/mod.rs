@@ -82,12 +82,13 @@ impl SettingsArgs {
 
 pub(crate) fn main() -> ExitCode {
     let Cli { settings, command } = Cli::parse();
-    let result = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
-        let result = runtime.block_on(dispatch(settings, command));
-        // Whoever still waits for a dead broker or database is not waited for.
-        runtime.shutdown_timeout(Duration::from_millis(500));
-        result
-    });
+    let result =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
+            let result = runtime.block_on(dispatch(settings, command));
+            // Whoever still waits for a dead broker or database is not waited for.
+            runtime.shutdown_timeout(Duration::from_millis(500));
+            result
+        });
     match result {
         Ok(code) => code,
         Err(Failure::Usage(error)) => fail(&error, 2),

@@ -1,9 +1,6 @@
 //! `sessionfold run`: the service itself.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -42,12 +39,13 @@ pub(super) async fn execute(config: Config, args: RunArgs) -> CommandResult {
     let service = Service::start(&config, store.clone(), until)?;
     let monitor = service.monitor();
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
-    let begun = Instant::now();
     let outcome = until_stopped(service, &config, &store).await?;
     report(&store);
     store.close().await;
-    if args.drain && let Some(totals) = outcome {
-        summary::print(&totals, monitor.progress.discarded(), begun.elapsed());
+    if args.drain
+        && let Some(totals) = outcome
+    {
+        summary::print(&totals, monitor.progress.discarded(), monitor.working_time());
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,9 @@
 //! The conservation law: every record that was read was applied, a duplicate, ignored, or a dead letter.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use crate::event::Reason;
 
@@ -53,14 +56,33 @@ impl Totals {
 
 /// Running totals, to be looked at from anywhere. A batch is added as a whole.
 #[derive(Debug, Default)]
-pub struct Counts(Mutex<Totals>);
+pub struct Counts(Mutex<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    totals: Totals,
+    last_commit_at: Option<Instant>,
+}
 
 impl Counts {
     pub fn totals(&self) -> Totals {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().totals
+    }
+
+    /// When the last batch was committed.
+    pub fn last_commit_at(&self) -> Option<Instant> {
+        self.lock().last_commit_at
     }
 
     pub(super) fn add(&self, totals: &Totals) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).add(totals);
+        let mut running = self.lock();
+        running.totals.add(totals);
+        if totals.batches > 0 {
+            running.last_commit_at = Some(Instant::now());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

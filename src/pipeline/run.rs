@@ -275,8 +275,10 @@ impl<A: Aggregator> Pipeline<A> {
             dead_letters = totals.dead_letters(),
             "batch committed"
         );
-        for (reason, count) in totals.dead_letters_by_reason() {
-            tracing::warn!(reason = reason.as_str(), count, "records set aside as dead letters");
+        if totals.dead_letters() > 0 {
+            let reasons: Vec<String> =
+                totals.dead_letters_by_reason().map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();
+            tracing::warn!(count = totals.dead_letters(), reasons = reasons.join(", "), "dead letters");
         }
         self.counts.add(totals);
         work.advance(count);

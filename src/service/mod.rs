@@ -5,7 +5,7 @@ mod preflight;
 
 pub use preflight::{Finding, preflight, preflight_database};
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use crate::{
     config::{AggregatorKind, Config},
@@ -49,6 +49,14 @@ pub struct Monitor {
     pub counts: Arc<Counts>,
     pub progress: Arc<ReadProgress>,
     pub stopper: Stopper,
+}
+
+impl Monitor {
+    /// From the first record read to the last batch committed: the time without the wait for the group.
+    pub fn working_time(&self) -> Duration {
+        let time = self.progress.first_read_at().zip(self.counts.last_commit_at());
+        time.map_or(Duration::ZERO, |(first, last)| last.saturating_duration_since(first))
+    }
 }
 
 impl Service {

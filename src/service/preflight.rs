@@ -30,8 +30,7 @@ pub async fn preflight(config: &Config, store: &Store, migrates: bool) -> Vec<Fi
 
 async fn kafka(config: &Config) -> Vec<Finding> {
     let kafka = config.kafka.clone();
-    let described =
-        tokio::task::spawn_blocking(move || describe_topics(&kafka, &kafka.topics, BROKER_TIMEOUT)).await;
+    let described = tokio::task::spawn_blocking(move || describe_topics(&kafka, &kafka.topics, BROKER_TIMEOUT)).await;
     let broker = |result| Finding { part: "broker", result };
     match described {
         Ok(Ok(topics)) => vec![broker(Ok(format!("{} answers", config.kafka.brokers))), check_topics(&topics)],
@@ -82,9 +81,9 @@ pub async fn preflight_database(store: &Store, migrates: bool) -> Vec<Finding> {
     findings.push(Finding { part: "migrations", result: migrations });
     if current {
         let statements = store.check_statements().await;
-        let result = statements.map(|count| format!("{count} fit the tables")).map_err(|error| {
-            format!("{error}; the tables in schema {} are not those of this version", store.schema())
-        });
+        let result = statements
+            .map(|count| format!("{count} fit the tables"))
+            .map_err(|error| format!("{error}; the tables in schema {} are not those of this version", store.schema()));
         findings.push(Finding { part: "statements", result });
     }
     findings

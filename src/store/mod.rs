@@ -11,6 +11,7 @@ mod dead_letters;
 mod error;
 mod events;
 mod migrations;
+mod overview;
 mod pool;
 mod sessions;
 mod standing;
@@ -22,15 +23,16 @@ pub use commit::{BatchCommit, CommitError, Committed};
 pub use dead_letters::DeadLetter;
 pub use error::{Failure, StoreError};
 pub use migrations::{MigrationState, Migrations};
+pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 
 use std::sync::Arc;
 
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, SqlSafeStr};
+use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 10] = [
+const STATEMENTS: [&str; 13] = [
     checkpoints::LOCK,
     checkpoints::MOVE,
     checkpoints::READ,
@@ -41,6 +43,9 @@ const STATEMENTS: [&str; 10] = [
     standing::SESSIONS,
     dead_letters::INSERT,
     transitions::INSERT,
+    overview::SESSIONS_BY_STATUS,
+    overview::DEAD_LETTERS_BY_REASON,
+    overview::EXAMPLES,
 ];
 
 /// The tables of one schema, and the connections to them. Cheap to clone.

@@ -1,52 +1,54 @@
-//! librdkafka's configuration, and where its log goes.
+//! What all clients of Kafka here have in common: their settings, and where librdkafka's words go.
 
-use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, consumer::BaseConsumer, error::KafkaError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+};
 
 use crate::config::KafkaConfig;
 
 use super::{consumer::Until, error::StreamError, rebalance::Callbacks};
 
-#[derive(Debug, Default)]
-pub(super) struct LogToTracing {}
-
-impl ClientContext for LogToTracing {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason);
-    }
-}
-
+/// Where the brokers are and who asks, with the user's own properties. Settings on which a guarantee rests are set over
+/// these; mere preferences with [`prefer`].
 pub(crate) fn base(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", &config.brokers).set("client.id", "sessionfold");
+    client.set("client.id", "sessionfold");
     for (property, value) in &config.client {
         client.set(property, value.expose());
     }
+    client.set("bootstrap.servers", &config.brokers);
     client
 }
 
-/// A member of the group, with a rebalance protocol that keeps a session's four topics with one member.
+/// Sets a property unless the user did.
+pub(crate) fn prefer(client: &mut ClientConfig, property: &str, value: &str) {
+    if client.get(property).is_none() {
+        client.set(property, value);
+    }
+}
+
+/// A member of the group, whose reading starts where it is told to.
 pub(super) fn consumer(
     config: &KafkaConfig,
     until: Until,
     callbacks: Callbacks,
 ) -> Result<BaseConsumer<Callbacks>, StreamError> {
     let mut client = base(config);
-    for (property, value) in [
-        ("partition.assignment.strategy", "range"),
-        // What librdkafka fetches ahead lies in memory too.
-        ("queued.max.messages.kbytes", "16384"),
-        // The ends of the logs come with the statistics; a drain ends by them.
-        ("statistics.interval.ms", if until == Until::Drained { "200" } else { "1000" }),
-        ("allow.auto.create.topics", "false"),
-    ] {
-        if client.get(property).is_none() {
-            client.set(property, value);
-        }
-    }
+    // Keeps a partition number of all topics, and so a session, with one member.
+    prefer(&mut client, "partition.assignment.strategy", "range");
+    // What librdkafka fetches ahead lies in memory too.
+    prefer(&mut client, "queued.max.messages.kbytes", "16384");
+    // The ends of the logs come with the statistics; a drain ends by them.
+    prefer(&mut client, "statistics.interval.ms", if until == Until::Drained { "200" } else { "1000" });
+    prefer(&mut client, "allow.auto.create.topics", "false");
     client
         .set("group.id", &config.group_id)
         .set("enable.auto.commit", "false")
@@ -54,5 +56,91 @@ pub(super) fn consumer(
         .set("enable.partition.eof", "false")
         // Every assignment names its offset. One outside the log is an error, which somebody has to decide.
         .set("auto.offset.reset", "error");
-    client.create_with_context(callbacks).map_err(StreamError::from_creation)
+    Ok(client.create_with_context(callbacks)?)
+}
+
+/// The same error is said once in this time: a broker that is away fails several times a second.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Routes librdkafka's log lines to `tracing` under the target `librdkafka`, and its global errors as warnings.
+///
+/// Its lines stand at `debug` whatever librdkafka calls them, unless they are critical: it logs each attempt to reach a
+/// broker as an error, and what matters of these comes as a global error as well.
+#[derive(Debug, Default)]
+pub struct LogToTracing {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    said: Vec<(RDKafkaErrorCode, Instant)>,
+    last_error: Option<String>,
+}
+
+impl State {
+    /// Whether an error is to be said now, which then counts as said.
+    fn may_say(&mut self, code: RDKafkaErrorCode, now: Instant) -> bool {
+        match self.said.iter_mut().find(|(said, _)| *said == code) {
+            Some((_, at)) if now.duration_since(*at) < QUIET => return false,
+            Some((_, at)) => *at = now,
+            None => self.said.push((code, now)),
+        }
+        true
+    }
+}
+
+impl LogToTracing {
+    /// What librdkafka said last that told of a cause. "All brokers are down" tells of none.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.state().last_error.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock can leave it half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for LogToTracing {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(target: "librdkafka", facility, "{message}");
+            }
+            _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if code == RDKafkaErrorCode::PartitionEOF {
+            return; // librdkafka calls it an error; who asked for it gets it from poll
+        }
+        let mut state = self.state();
+        if code != RDKafkaErrorCode::AllBrokersDown {
+            state.last_error = Some(reason.to_owned());
+        }
+        if state.may_say(code, Instant::now()) {
+            tracing::warn!(target: "librdkafka", %code, "{reason}");
+        }
+    }
+}
+
+impl ConsumerContext for LogToTracing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_is_said_once_in_ten_seconds() {
+        let mut state = State::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(state.may_say(RDKafkaErrorCode::BrokerTransportFailure, start));
+        assert!(!state.may_say(RDKafkaErrorCode::BrokerTransportFailure, after(9)));
+        assert!(state.may_say(RDKafkaErrorCode::AllBrokersDown, after(9)));
+        assert!(state.may_say(RDKafkaErrorCode::BrokerTransportFailure, after(10)));
+        assert!(!state.may_say(RDKafkaErrorCode::BrokerTransportFailure, after(11)));
+    }
 }

@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Sender, channel},
     },
     thread::JoinHandle,
+    time::Instant,
 };
 
 use tokio::sync::mpsc;
@@ -72,6 +73,7 @@ pub(super) enum Command {
 #[derive(Debug, Default)]
 pub struct ReadProgress {
     read: AtomicU64,
+    first_read_at: OnceLock<Instant>,
     discarded: AtomicU64,
     paused: AtomicBool,
     lag: Mutex<HashMap<TopicPartition, u64>>,
@@ -81,6 +83,11 @@ impl ReadProgress {
     /// Records taken from Kafka.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
+    }
+
+    /// When the first record came.
+    pub fn first_read_at(&self) -> Option<Instant> {
+        self.first_read_at.get().copied()
     }
 
     /// Records that were read and then let go, since their partition was taken away; whoever has it reads them again.
@@ -100,6 +107,7 @@ impl ReadProgress {
     }
 
     pub(super) fn add_read(&self) {
+        self.first_read_at.get_or_init(Instant::now);
         self.read.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -1,24 +1,60 @@
-//! What goes wrong between us and Kafka.
+//! What goes wrong between us and Kafka, in words that say what to do.
 
-use rdkafka::error::KafkaError;
+use std::time::Duration;
+
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode},
+    types::RDKafkaConfRes,
+};
 
 use crate::record::{NextOffset, TopicPartition};
 
-/// A failure of Kafka, with what to do about it. No message holds a configured value.
+/// A failure of Kafka, of the way to it, or of the settings for it. Its text never quotes a property's value or a
+/// record's data.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    #[error("librdkafka refuses kafka.client.{property}: {reason}")]
-    Client { property: String, reason: String },
+    /// librdkafka refuses a property. Its own message isn't kept, since it quotes the value, which may be a secret.
+    #[error("kafka.client.{property}: {problem}; allowed: what librdkafka's CONFIGURATION.md lists")]
+    Property { property: String, problem: &'static str },
+    /// librdkafka refuses to start although each property is fine by itself.
+    #[error(
+        "librdkafka can't be started: {0}; check the properties in [kafka.client], which may contradict each other"
+    )]
+    Client(String),
+    /// No broker answered in time.
+    #[error(
+        "no Kafka broker answered within {waited:?} at {brokers}{}; check kafka.brokers, that the brokers run and can be \
+         reached from here, and security.protocol and the SASL and TLS properties in [kafka.client]",
+        last_error.as_ref().map(|error| format!(" (last error: {error})")).unwrap_or_default()
+    )]
+    Unreachable {
+        brokers: String,
+        waited: Duration,
+        /// What librdkafka said last about a connection, where it said something.
+        last_error: Option<String>,
+    },
+    /// The brokers answer, but not as wished for this topic.
+    #[error("topic {topic}: the broker says: {code}; check its name, and the rights of this client")]
+    Topic { topic: String, code: RDKafkaErrorCode },
+    /// Records that were handed over didn't reach the topic.
+    #[error("{records} record(s) were not delivered{}; check that the brokers run and that the topic takes such records",
+        code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
+    NotDelivered {
+        records: u64,
+        /// Why the first of them was not; none where time ran out.
+        code: Option<RDKafkaErrorCode>,
+    },
     #[error("the polling thread can't be started: {0}")]
-    Thread(#[source] std::io::Error),
+    Thread(std::io::Error),
     #[error("the topics can't be subscribed to: {0}; check kafka.topics")]
-    Subscribe(#[source] KafkaError),
-    #[error("Kafka doesn't say where to start: {0}")]
-    Locate(#[source] KafkaError),
-    #[error("partitions can't be assigned: {0}")]
-    Assign(#[source] KafkaError),
+    Subscribe(KafkaError),
+    #[error("Kafka doesn't say where partitions start: {0}")]
+    Locate(KafkaError),
+    #[error("partitions can't be assigned: {0}; restart the program")]
+    Assign(KafkaError),
     #[error("Kafka's client can't go on: {0}; restart the program")]
-    Fatal(#[source] KafkaError),
+    Fatal(KafkaError),
+    /// A checkpoint to which the log has no record.
     #[error(
         "the checkpoint of {partition} is {checkpoint}, but its log holds {low} to {high}: retention ran over it, or \
          the topic was made anew; decide how to go on with `sessionfold offsets adopt --topic {topic} --partition \
@@ -27,16 +63,42 @@ pub enum StreamError {
         number = partition.partition
     )]
     OutsideTheLog { partition: TopicPartition, checkpoint: NextOffset, low: i64, high: i64 },
+    /// A request failed in a way that is none of the above.
+    #[error("the request to Kafka failed: {0}")]
+    Request(RDKafkaErrorCode),
 }
 
-impl StreamError {
-    /// A client that couldn't be made. librdkafka quotes the value that it refuses; this doesn't.
-    pub(super) fn from_creation(error: KafkaError) -> Self {
+impl From<KafkaError> for StreamError {
+    fn from(error: KafkaError) -> Self {
         match error {
-            KafkaError::ClientConfig(_, _, property, _) => {
-                Self::Client { property, reason: "unknown property, or a value that it doesn't take".to_owned() }
+            KafkaError::ClientConfig(result, _, property, _) => {
+                let problem = match result {
+                    RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => "librdkafka has no such property",
+                    _ => "librdkafka refuses its value",
+                };
+                Self::Property { property, problem }
             }
-            other => Self::Client { property: "*".to_owned(), reason: other.to_string() },
+            KafkaError::Nul(_) => Self::Client("a setting holds U+0000".to_owned()),
+            KafkaError::ClientCreation(why) | KafkaError::AdminOpCreation(why) => Self::Client(why),
+            KafkaError::AdminOp(code) => Self::Request(code),
+            error => match error.rdkafka_error_code() {
+                Some(code) => Self::Request(code),
+                None => Self::Client(error.to_string()),
+            },
         }
     }
+}
+
+/// Whether a code says that no broker was there, rather than what one said.
+pub(super) fn is_absence(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::Authentication
+            | Code::RequestTimedOut
+    )
 }

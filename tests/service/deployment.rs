@@ -8,7 +8,7 @@ use sessionfold::{
     generate::GeneratedRecord,
     pipeline::Totals,
     service::{Service, open_store},
-    stream::{Producer, Until, create_topics},
+    stream::{Outgoing, Producer, Until, create_topics},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
@@ -90,17 +90,16 @@ impl Deployment {
     }
 
     pub async fn send<'a>(&self, records: impl IntoIterator<Item = &'a GeneratedRecord>) {
-        let mut producer = Producer::new(&self.config().kafka).unwrap();
+        let producer = Producer::new(&self.config().kafka).unwrap();
         for record in records {
-            producer
-                .send(
-                    self.topic(record.kind),
-                    &record.key,
-                    record.value.as_deref(),
-                    &record.headers,
-                    Some(record.timestamp_millis),
-                )
-                .unwrap();
+            let outgoing = Outgoing {
+                topic: self.topic(record.kind),
+                key: Some(&record.key),
+                value: record.value.as_deref(),
+                headers: &record.headers,
+                timestamp_millis: Some(record.timestamp_millis),
+            };
+            producer.send(outgoing).unwrap();
         }
         producer.flush(Duration::from_secs(60)).unwrap();
     }

@@ -110,7 +110,11 @@ fn assert_same_rows(table: &str, actual: impl IntoIterator<Item = Value>, expect
 pub async fn assert_tables_equal(deployment: &Deployment, expected: &Expected) {
     let mut connection = deployment.connect().await;
     let snapshots = expected.snapshots();
-    assert_same_rows("sessions", rows(&mut connection, SESSIONS).await, snapshots.iter().map(|(id, s)| session_row(id, s)));
+    assert_same_rows(
+        "sessions",
+        rows(&mut connection, SESSIONS).await,
+        snapshots.iter().map(|(id, s)| session_row(id, s)),
+    );
 
     let mut stored = Vec::new();
     for query in EVENTS {
@@ -130,7 +134,10 @@ pub async fn assert_tables_equal(deployment: &Deployment, expected: &Expected) {
 }
 
 /// A session's last transition names the status that it has, and each begins where the one before ended.
-async fn assert_transitions_lead_to_the_sessions(connection: &mut PgConnection, snapshots: &BTreeMap<String, Snapshot>) {
+async fn assert_transitions_lead_to_the_sessions(
+    connection: &mut PgConnection,
+    snapshots: &BTreeMap<String, Snapshot>,
+) {
     let transitions: Vec<(String, Option<String>, String)> = sqlx::query_as(
         "SELECT session_id, from_status, to_status FROM transitions ORDER BY session_id, session_version",
     )

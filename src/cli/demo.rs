@@ -1,0 +1,181 @@
+//! `sessionfold demo`: the whole way of an event, on a private broker and a private Postgres.
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::Context;
+use chrono::{TimeDelta, Utc};
+use clap::Args;
+use sessionfold::{
+    config::{Config, Sources},
+    devstack::{Options, Stack},
+    generate::Shape,
+    service::{Service, open_store},
+    store::{ExampleSession, Store},
+    stream::{KindTopics, Until, create_topics},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    CommandResult, Failure, SettingsArgs, generate, logging,
+    progress::{ProgressDisplay, grouped, per_second},
+    summary,
+};
+
+#[derive(Args)]
+pub(super) struct DemoArgs {
+    /// How many records to send, duplicates and bad ones included
+    #[arg(long, default_value_t = 300_000)]
+    records: u64,
+    /// The same seed gives the same sessions
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Leave the broker and Postgres running at the end; also asked for by KEEP=1 in the environment
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Partitions of each topic.
+const PARTITIONS: i32 = 6;
+
+impl DemoArgs {
+    fn keeps(&self) -> bool {
+        self.keep || std::env::var("KEEP").is_ok_and(|keep| !matches!(keep.as_str(), "" | "0"))
+    }
+}
+
+pub(super) async fn execute(settings: SettingsArgs, args: DemoArgs) -> CommandResult {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let keep = args.keeps();
+    tokio::select! {
+        result = demonstrate(settings, &args, keep) => result,
+        // Dropping the demo drops its stack, which ends both servers.
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+        _ = interrupt.recv() => {
+            println!("\ninterrupted; the broker and Postgres are ended");
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+async fn demonstrate(settings: SettingsArgs, args: &DemoArgs, keep: bool) -> CommandResult {
+    let begun = Instant::now();
+    println!("starting a private broker and a private Postgres …");
+    let stack = Stack::start(&Options::default()).await?;
+    let config = configure(settings, &stack)?;
+    logging::start(&config.log)?;
+    println!("  broker at {}, Postgres at {}", stack.broker.bootstrap(), address_of(&config));
+
+    send_events(&config, args).await?;
+    let store = open_store(&config);
+    store.migrate().await?;
+    println!("consuming until the end of every partition …");
+    consume(&config, &store).await?;
+    print_overview(&store).await?;
+    store.close().await;
+
+    if keep {
+        let left = stack.detach();
+        println!("\nthe broker and Postgres are left running. Look further with\n  {}", left.psql_line);
+        println!("and the tables in schema {}. End both with\n  {}", config.postgres.schema, left.stop_line());
+    } else {
+        stack.stop().await;
+        println!("\nthe broker and Postgres are ended; `make demo KEEP=1` leaves them running");
+    }
+    println!("{:.1} s in all", begun.elapsed().as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The user's settings, with the stack's addresses over them: a demo must not touch another database.
+fn configure(settings: SettingsArgs, stack: &Stack) -> Result<Config, Failure> {
+    let load = || {
+        let mut sources = Sources::of_process(settings.config, settings.set)?;
+        sources.flags.push(format!("kafka.brokers={}", stack.broker.bootstrap()));
+        sources.flags.push(format!("postgres.url={}", stack.postgres.url()));
+        // The log would write into the progress display.
+        if !sources.environment.iter().any(|(name, _)| name == "SESSIONFOLD_LOG__FILTER") {
+            sources.flags.insert(0, "log.filter=error".to_owned());
+        }
+        // The broker waits half of this before it first assigns partitions.
+        sources.flags.push("kafka.client.session.timeout.ms=6000".to_owned());
+        Config::load(sources)
+    };
+    load().map_err(|error| Failure::Usage(anyhow::Error::from(error).context("configuration")))
+}
+
+fn address_of(config: &Config) -> String {
+    let options = config.postgres.connect_options();
+    format!("{}:{}", options.get_host(), options.get_port())
+}
+
+async fn send_events(config: &Config, args: &DemoArgs) -> Result<(), Failure> {
+    create_topics(&config.kafka, &config.kafka.topics, PARTITIONS).await?;
+    let shape = Shape {
+        records: args.records,
+        seed: args.seed,
+        start: Utc::now() - TimeDelta::days(1),
+        max_value_bytes: config.events.max_value_bytes.get(),
+        ..Shape::default()
+    };
+    println!(
+        "sending {} records to {} topics with {PARTITIONS} partitions each: out of order, duplicated and bad ones among \
+         them …",
+        grouped(shape.records),
+        config.kafka.topics.len()
+    );
+    let begun = Instant::now();
+    let sent = generate::send(config.kafka.clone(), shape, KindTopics::default()).await?;
+    let rate = grouped(per_second(sent, begun.elapsed()));
+    println!("  sent in {:.1} s ({rate} records/s)", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn consume(config: &Config, store: &Store) -> Result<(), Failure> {
+    let joining = Instant::now();
+    let service = Service::start(config, store.clone(), Until::Drained)?;
+    let monitor = service.monitor();
+    let display = ProgressDisplay::start(monitor.clone());
+    let totals = service.run().await.context("the demo's consumer failed")?;
+    drop(display);
+    // The broker lets a new group wait for further members, which says nothing about the consumer.
+    let time = monitor.working_time();
+    println!(
+        "\nwhat came of it (the group took {:.1} s to form):",
+        joining.elapsed().saturating_sub(time).as_secs_f64()
+    );
+    summary::print(&totals, monitor.progress.discarded(), time);
+    Ok(())
+}
+
+async fn print_overview(store: &Store) -> Result<(), Failure> {
+    let overview = store.overview(3).await?;
+    println!("\nsessions by status:");
+    for (status, count) in &overview.sessions_by_status {
+        println!("  {status:<28} {:>12}", grouped(count.unsigned_abs()));
+    }
+    println!("dead letters by reason:");
+    for (reason, count) in &overview.dead_letters_by_reason {
+        println!("  {reason:<28} {:>12}", grouped(count.unsigned_abs()));
+    }
+    println!("three of the sessions:");
+    overview.examples.iter().for_each(print_session);
+    Ok(())
+}
+
+fn print_session(session: &ExampleSession) {
+    let time = |time: Option<chrono::DateTime<Utc>>| {
+        time.map_or_else(|| "?".to_owned(), |time| time.format("%H:%M:%S").to_string())
+    };
+    println!(
+        "  {}  {:<9} {} to {}  {} prompts, {} tool executions ({} failed)  {} on {}{}",
+        session.session_id,
+        session.status,
+        time(session.started_at),
+        time(session.ended_at),
+        session.prompt_count,
+        session.tool_count,
+        session.tool_failure_count,
+        session.working_directory.as_deref().unwrap_or("?"),
+        session.git_branch.as_deref().unwrap_or("no branch"),
+        session.end_reason.as_ref().map(|reason| format!("  ended: {reason}")).unwrap_or_default(),
+    );
+}

@@ -1,0 +1,95 @@
+//! `sessionfold generate`: synthetic, seeded events to Kafka.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Args;
+use sessionfold::{
+    config::{Config, KafkaConfig},
+    generate::{Generator, Shape},
+    stream::{KindTopics, Producer, create_topics, produce},
+};
+
+use super::{CommandResult, Failure, logging};
+
+/// Example: sessionfold generate --records 10000 --create-topics 6
+#[derive(Args)]
+pub(super) struct GenerateArgs {
+    /// How many records to send, duplicates and bad ones included
+    #[arg(long, default_value_t = 10_000)]
+    records: u64,
+    /// The same seed and start give the same records
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// When the first session starts, like 2026-03-01T09:00:00Z [default: a day ago]
+    #[arg(long)]
+    start: Option<DateTime<Utc>>,
+    /// Share of records sent a second time, 0 to 1
+    #[arg(long, default_value_t = 0.05)]
+    duplicates: f64,
+    /// Share of records sent late, 0 to 1
+    #[arg(long, default_value_t = 0.10)]
+    late: f64,
+    /// Share of records that are no good events, 0 to 1
+    #[arg(long, default_value_t = 0.005)]
+    bad: f64,
+    /// Create the four topics with this many partitions each, where they are missing
+    #[arg(long, value_name = "PARTITIONS")]
+    create_topics: Option<i32>,
+}
+
+impl GenerateArgs {
+    fn shape(&self, max_value_bytes: usize) -> anyhow::Result<Shape> {
+        let shares = [self.duplicates, self.late, self.bad];
+        ensure!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "a share is a number from 0 to 1");
+        ensure!(self.duplicates + self.bad < 0.9, "duplicates and bad records together must stay below 0.9");
+        Ok(Shape {
+            records: self.records,
+            seed: self.seed,
+            start: self.start.unwrap_or_else(|| Utc::now() - TimeDelta::days(1)),
+            duplicate_share: self.duplicates,
+            late_share: self.late,
+            bad_share: self.bad,
+            max_value_bytes,
+            ..Shape::default()
+        })
+    }
+}
+
+pub(super) async fn execute(config: Config, args: GenerateArgs) -> CommandResult {
+    logging::start(&config.log)?;
+    let shape = args.shape(config.events.max_value_bytes.get()).map_err(Failure::Usage)?;
+    let topics = topics_by_kind(&config.kafka.topics).map_err(Failure::Usage)?;
+    if let Some(partitions) = args.create_topics {
+        create_topics(&config.kafka, &config.kafka.topics, partitions).await?;
+    }
+    let sent = send(config.kafka.clone(), shape, topics).await?;
+    println!("{sent} records sent to {}", config.kafka.topics.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which of the configured topics takes which kind: by the ends of their names, which the default ones have too.
+fn topics_by_kind(topics: &[String]) -> anyhow::Result<KindTopics> {
+    let find = |part: &str| {
+        let found = topics.iter().find(|topic| topic.contains(part)).cloned();
+        found.with_context(|| format!("kafka.topics: none has `{part}` in its name, so its kind has no topic"))
+    };
+    Ok(KindTopics {
+        started: find("session.started")?,
+        ended: find("session.ended")?,
+        prompt: find("prompt.submitted")?,
+        tool: find("tool.executed")?,
+    })
+}
+
+/// Sends all records of a shape and waits until the broker has them. Returns how many.
+pub(super) async fn send(kafka: KafkaConfig, shape: Shape, topics: KindTopics) -> Result<u64, Failure> {
+    let sending = tokio::task::spawn_blocking(move || {
+        let producer = Producer::new(&kafka)?;
+        let sent = produce(Generator::new(shape), &producer, &topics)?;
+        producer.flush(Duration::from_secs(60))?;
+        Ok::<_, sessionfold::stream::StreamError>(sent)
+    });
+    Ok(sending.await??)
+}

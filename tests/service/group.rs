@@ -1,0 +1,66 @@
+//! Several instances in one group give the same result as one.
+
+use std::time::Duration;
+
+use crate::{
+    convergence::sent_three_times,
+    crashes::committed_records,
+    deployment::Deployment,
+    expected::Expected,
+    program::{Instance, until},
+    tables::assert_tables_equal,
+};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+async fn join_and_leave(strategy: &str) {
+    let mut deployment = Deployment::new(4).await;
+    deployment.set("SESSIONFOLD_KAFKA__CLIENT__PARTITION_ASSIGNMENT_STRATEGY", strategy);
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
+    let sent = sent_three_times(50_000, 13);
+    let (backlog, later) = sent.split_at(sent.len() * 2 / 3);
+    deployment.send(backlog).await;
+    let expected = Expected::of(&sent);
+    let mut connection = deployment.connect().await;
+    let mut reached = async |share: u64| {
+        let records = expected.records * share / 100;
+        let reached = async || committed_records(&mut connection).await >= records;
+        until("the group makes progress", PATIENCE, reached).await;
+    };
+
+    let mut first = Instance::start(&deployment, &["run"]);
+    reached(10).await;
+    let mut second = Instance::start(&deployment, &["run"]);
+    reached(66).await;
+    deployment.send(later).await;
+    reached(75).await;
+    second.terminate();
+    assert!(second.wait(Duration::from_secs(10)).await.success(), "a stop is clean, and within 10 s");
+    reached(100).await;
+    first.terminate();
+    assert!(first.wait(Duration::from_secs(10)).await.success(), "a stop is clean, and within 10 s");
+
+    assert_tables_equal(&deployment, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_instance_that_joins_and_leaves_changes_nothing_in_the_result() {
+    join_and_leave("range").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_holds_under_cooperative_assignment() {
+    join_and_leave("cooperative-sticky").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_that_drain_at_once_share_the_work() {
+    let deployment = Deployment::new(4).await;
+    let sent = sent_three_times(10_000, 14);
+    deployment.send(&sent).await;
+    let mut instances = [(); 2].map(|()| Instance::start(&deployment, &["run", "--drain"]));
+    for instance in &mut instances {
+        assert!(instance.wait(PATIENCE).await.success());
+    }
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+}

@@ -1,0 +1,176 @@
+//! The store's promises, each by itself.
+
+use sessionfold::{
+    event::EventKind,
+    generate::{GeneratedRecord, Generator, Shape},
+    service::open_store,
+};
+use sqlx::Executor;
+
+use crate::{
+    deployment::{Deployment, MAX_VALUE_BYTES},
+    expected::Expected,
+    tables::assert_tables_equal,
+};
+
+fn good_records(records: u64) -> Vec<GeneratedRecord> {
+    Generator::new(Shape { records, bad_share: 0.0, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() }).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_statement_fits_the_tables() {
+    let deployment = Deployment::new(1).await;
+    assert!(open_store(&deployment.config()).check_statements().await.unwrap() > 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_are_applied_once_however_many_instances_start() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set("SESSIONFOLD_POSTGRES__SCHEMA", "another");
+    let config = deployment.config();
+    let stores = [open_store(&config), open_store(&config), open_store(&config)];
+    let [a, b, c] = &stores;
+    let applied = tokio::try_join!(a.migrate(), b.migrate(), c.migrate()).unwrap();
+    assert!(applied.0.applied > 0);
+    assert_eq!(a.migrate().await.unwrap().applied, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_sessions_deletes_what_belongs_to_them_and_nothing_else() {
+    let deployment = Deployment::new(1).await;
+    deployment.send(&good_records(3_000)).await;
+    deployment.drain().await;
+    let mut connection = deployment.connect().await;
+    // By its full name, without the search path.
+    connection.execute("RESET search_path").await.unwrap();
+    connection.execute("DELETE FROM sessionfold.sessions WHERE session_id < '8'").await.unwrap();
+    for table in ["prompts", "tool_executions", "lifecycle_events", "transitions"] {
+        let query = format!("SELECT count(*) FILTER (WHERE session_id < '8'), count(*) FROM sessionfold.{table}");
+        let (deleted, left): (i64, i64) =
+            sqlx::query_as(sqlx::AssertSqlSafe(query)).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(deleted, 0, "{table}");
+        assert!(left > 0, "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_takes_the_same_number_of_statements_whatever_its_size() {
+    let mut counts = Vec::new();
+    for records in [200, 4_000] {
+        let mut deployment = Deployment::new(1).await;
+        deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "100000");
+        deployment.set("SESSIONFOLD_BATCH__MAX_WAIT", "10s");
+        deployment.send(&good_records(records)).await;
+        let mut connection = deployment.connect().await;
+        // Counts what is executed against each table, by a trigger a statement.
+        connection
+            .execute(
+                "CREATE TABLE statements (n bigserial);
+                 CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS
+                    'BEGIN INSERT INTO sessionfold.statements DEFAULT VALUES; RETURN NULL; END';
+                 CREATE TRIGGER t1 AFTER INSERT OR UPDATE ON sessions EXECUTE FUNCTION count_statement();
+                 CREATE TRIGGER t2 AFTER INSERT OR UPDATE ON prompts EXECUTE FUNCTION count_statement();
+                 CREATE TRIGGER t3 AFTER INSERT OR UPDATE ON tool_executions EXECUTE FUNCTION count_statement();
+                 CREATE TRIGGER t4 AFTER INSERT OR UPDATE ON lifecycle_events EXECUTE FUNCTION count_statement();
+                 CREATE TRIGGER t5 AFTER INSERT OR UPDATE ON transitions EXECUTE FUNCTION count_statement();",
+            )
+            .await
+            .unwrap();
+        let totals = deployment.drain().await;
+        assert_eq!(totals.batches, 1);
+        let statements: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM statements").fetch_one(&mut connection).await.unwrap();
+        counts.push(statements);
+    }
+    assert_eq!(counts[0], counts[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_postgres_refuses_becomes_a_dead_letter_and_the_rest_goes_on() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "5000");
+    let sent = good_records(5_000);
+    let expected = Expected::of(&sent);
+    let refused = expected
+        .stored_events()
+        .into_iter()
+        .find_map(|event| match &event.body {
+            sessionfold::event::Body::Prompt(prompt) => Some(prompt.prompt_id),
+            _ => None,
+        })
+        .unwrap();
+    let mut connection = deployment.connect().await;
+    let constraint = format!("ALTER TABLE prompts ADD CONSTRAINT no_such_prompt CHECK (prompt_id <> '{refused}')");
+    connection.execute(sqlx::AssertSqlSafe(constraint)).await.unwrap();
+    deployment.send(&sent).await;
+
+    let totals = deployment.drain().await;
+
+    let dead: Vec<(String, Vec<u8>, String)> =
+        sqlx::query_as("SELECT reason, value, detail FROM dead_letters").fetch_all(&mut connection).await.unwrap();
+    assert!(!dead.is_empty());
+    for (reason, value, detail) in &dead {
+        assert_eq!(reason, "unstorable");
+        assert!(String::from_utf8_lossy(value).contains(&refused.to_string()));
+        assert!(!detail.contains(&refused.to_string()), "{detail}");
+    }
+    // Everything else is there, as if those records had never been sent.
+    let others = sent.iter().filter(|record| !dead.iter().any(|(_, value, _)| record.value.as_ref() == Some(value)));
+    let mut rest = Expected::of(others);
+    rest.dead_letters = dead.iter().map(|(reason, value, _)| (reason.clone(), Some(value.clone()))).collect();
+    rest.records = expected.records;
+    assert_tables_equal(&deployment, &rest).await;
+    assert_eq!(totals.records(), expected.records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_deleted_meanwhile_is_folded_from_nothing_again() {
+    let deployment = Deployment::new(1).await;
+    let sent = good_records(2_000);
+    let (first, second) = sent.split_at(1_000);
+    deployment.send(first).await;
+    deployment.drain().await;
+    let mut connection = deployment.connect().await;
+    connection.execute("DELETE FROM sessions").await.unwrap();
+    connection.execute("DELETE FROM transitions").await.unwrap();
+    deployment.send(second).await;
+    deployment.drain().await;
+    let mut expected = Expected::of(second);
+    expected.records = sent.len() as u64;
+    assert_tables_equal(&deployment, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_keep_key_headers_and_timestamp_byte_for_byte() {
+    let deployment = Deployment::new(1).await;
+    let record = GeneratedRecord {
+        kind: EventKind::Tool,
+        key: b"\x00\xffkey".to_vec(),
+        value: None,
+        headers: vec![
+            ("event_type".to_owned(), Some(b"hook.tool.executed".to_vec())),
+            ("bytes".to_owned(), Some(vec![0, 255])),
+            ("null".to_owned(), None),
+        ],
+        timestamp_millis: 1_772_355_600_123,
+        intended: None,
+    };
+    deployment.send([&record]).await;
+    deployment.drain().await;
+    let mut connection = deployment.connect().await;
+    let (key, value, headers, millis, reason): (Vec<u8>, Option<Vec<u8>>, serde_json::Value, i64, String) = sqlx::query_as(
+        "SELECT key, value, headers, (extract(epoch FROM record_timestamp) * 1000)::bigint, reason FROM dead_letters",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!((key, value, millis, reason.as_str()), (record.key, None, record.timestamp_millis, "invalid_json"));
+    assert_eq!(
+        headers,
+        serde_json::json!([
+            {"key": "event_type", "value": "hook.tool.executed"},
+            {"key": "bytes", "value_base64": "AP8="},
+            {"key": "null", "value": null},
+        ])
+    );
+}
