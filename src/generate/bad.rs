@@ -177,8 +177,7 @@ fn too_large(mut payload: Payload, bytes: usize, text: bool) -> Vec<u8> {
     value
 }
 
-/// The value with another member. In the places where `serde_json` would have to be asked about a repeated member,
-/// bytes are inserted instead.
+/// The value with another member. A repeated one has to be inserted as bytes, since no map can hold it.
 #[expect(clippy::expect_used, reason = "good envelopes and the constants above are JSON; a test goes through all")]
 fn with_member(envelope: &[u8], pointer: &str, json: Option<&str>) -> Vec<u8> {
     let mut value: Value = serde_json::from_slice(envelope).expect("a good envelope");

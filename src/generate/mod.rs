@@ -32,9 +32,8 @@ pub struct Shape {
     /// All records together, duplicates and bad ones included: exactly that many.
     pub records: u64,
     pub seed: u64,
-    /// When the first session begins. The records lie in the time after it, the 120,000 of the demo in 11 to 12 hours:
-    /// about 25 a session of a quarter of an
-    /// hour, and as many sessions side by side as `sessions_at_once` says.
+    /// When the first session begins. The records lie in the time after it, the 120,000 of the demo in about 12 hours.
+    /// That time grows with `records` and shrinks with `sessions_at_once`.
     pub start: DateTime<Utc>,
     /// Records that are sent again later. At most as many as there are good ones.
     pub duplicate_share: f64,

@@ -149,8 +149,6 @@ fn sessions_look_like_real_ones() {
         .collect();
     let failed = share(tools.iter().filter(|success| !**success).count(), tools.len());
     assert!((0.06..0.08).contains(&failed), "{failed}");
-    let span = events.iter().map(|event| event.emitted_at).max().unwrap().as_utc() - Shape::default().start;
-    println!("{} sessions, {a_session} events a session, longest {longest:?}, {span}", sessions.len());
 }
 
 #[test]

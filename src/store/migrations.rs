@@ -1,7 +1,7 @@
 //! The migrations, embedded in the program. A landed one is never edited.
 
 use sqlx::{
-    AssertSqlSafe, Executor, PgConnection, SqlSafeStr,
+    PgConnection, SqlSafeStr,
     migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator},
 };
 
@@ -46,13 +46,13 @@ impl Store {
     pub async fn migrate(&self) -> Result<Migrations, StoreError> {
         let mut connection = self.transactions.pool().acquire().await?;
         let before = self.state_on(&mut connection).await?;
-        // The schema's name is a valid identifier, which the configuration checked. Its existence is asked for first,
-        // since CREATE SCHEMA IF NOT EXISTS wants the right to create one even where it exists.
+        let mut migrator = migrator();
+        // Asked first, since CREATE SCHEMA IF NOT EXISTS wants the right to create one even where it exists. The
+        // migrator creates it under its lock; two that do so at once get in each other's way.
         if !self.schema_exists(&mut connection).await? {
-            let create = format!("CREATE SCHEMA IF NOT EXISTS \"{}\"", self.schema);
-            connection.execute(AssertSqlSafe(create)).await?;
+            migrator.create_schema(format!("\"{}\"", self.schema));
         }
-        migrator().run(&mut *connection).await.map_err(from_migrate_error)?;
+        migrator.run(&mut *connection).await.map_err(from_migrate_error)?;
         Ok(Migrations { applied: if let MigrationState::Missing(count) = before { count } else { 0 } })
     }
 

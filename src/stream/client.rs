@@ -46,6 +46,9 @@ pub(super) fn consumer(
     prefer(&mut client, "partition.assignment.strategy", "range");
     // What librdkafka fetches ahead lies in memory too.
     prefer(&mut client, "queued.max.messages.kbytes", "16384");
+    // How long fetching rests once that limit is reached. The default of a second starves a consumer that takes in the
+    // whole limit in less.
+    prefer(&mut client, "fetch.queue.backoff.ms", "10");
     // The ends of the logs come with the statistics; a drain ends by them.
     prefer(&mut client, "statistics.interval.ms", if until == Until::Drained { "200" } else { "1000" });
     prefer(&mut client, "allow.auto.create.topics", "false");
