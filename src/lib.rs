@@ -1,3 +1,6 @@
+#![deny(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
 mod backoff;
 pub mod config;
 pub mod devstack;

@@ -7,6 +7,7 @@ mod dev;
 mod generate;
 mod logging;
 mod migrate;
+mod offsets;
 mod progress;
 mod run;
 mod summary;
@@ -51,6 +52,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Send synthetic events to Kafka
     Generate(generate::GenerateArgs),
+    /// Show checkpoints, or decide how a halted partition goes on
+    Offsets(offsets::OffsetsArgs),
     /// Print the effective configuration, secrets masked
     Config,
     /// Run a command beside a private broker and a private Postgres
@@ -109,6 +112,7 @@ async fn dispatch(settings: SettingsArgs, command: Command) -> CommandResult {
         Command::Check => check::execute(settings.load()).await,
         Command::Demo(args) => demo::execute(settings, args).await,
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
+        Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
         Command::Config => config::execute(&settings.load()?),
         Command::Dev(args) => dev::execute(args).await,
     }

@@ -35,6 +35,9 @@ pub(super) async fn execute(config: Config, args: RunArgs) -> CommandResult {
             tracing::info!(applied = migrations.applied, schema = store.schema(), "migrations applied");
         }
     }
+    if config.http.listen.is_some() {
+        tracing::warn!("http.listen is set, but this version doesn't listen yet");
+    }
     let until = if args.drain { Until::Drained } else { Until::Stopped };
     let service = Service::start(&config, store.clone(), until)?;
     let monitor = service.monitor();

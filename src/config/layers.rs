@@ -72,8 +72,10 @@ fn value(place: &Place, raw: Raw<'_>) -> Result<Value, Refusal> {
 /// The lowest layer, and the keys that it defines.
 pub(super) fn defaults() -> (Keys, Settings) {
     // Both can fail only for a fault in default.toml, which is compiled in; every test that loads would fail.
+    #[expect(clippy::expect_used, reason = "default.toml is a part of the program, and tests read it")]
     let table: Table = DEFAULTS.parse().expect("default.toml is TOML");
     let keys = Keys::of(&table);
+    #[expect(clippy::expect_used, reason = "default.toml is a part of the program, and tests read it")]
     let layer = file::layer_of(&table, &keys, &Origin::Default).expect("default.toml keeps its own types");
     let mut settings = Settings::default();
     settings.overlay(layer);

@@ -73,6 +73,7 @@ impl Settings {
         meaning: impl FnOnce(Value) -> Result<T, Refusal>,
     ) -> Result<T, ConfigError> {
         // Only a key that default.toml lacks could fail here, and then every test that loads does.
+        #[expect(clippy::expect_used, reason = "default.toml is a part of the program, and tests read it")]
         let entry = self.entries.remove(key).expect("default.toml has every key");
         meaning(entry.value).map_err(|why| ConfigError::invalid(key, why, entry.origin))
     }

@@ -8,7 +8,7 @@ use crate::record::{NextOffset, TopicPartition};
 
 use super::{
     Store,
-    commit::Committed,
+    commit::{CommitError, Committed},
     error::StoreError,
     transaction::{Isolation, TransactionSpec},
 };
@@ -103,6 +103,20 @@ impl Store {
             select(READ, connection, group_id, &partitions).await
         };
         self.transactions.run(&CREATE_SPEC, body).await
+    }
+}
+
+impl Store {
+    /// Moves one checkpoint by an operator's decision. Whoever reads the partition is fenced.
+    ///
+    /// # Errors
+    /// If the checkpoint is not where it was expected, or Postgres refuses.
+    pub async fn move_checkpoint(&self, group_id: &str, step: CheckpointMove) -> Result<(), CommitError> {
+        const SPEC: TransactionSpec = TransactionSpec { name: "move_checkpoint", ..CREATE_SPEC };
+        let body = async |connection: &mut PgConnection| {
+            advance(connection, group_id, std::slice::from_ref(&step)).await?.map_err(CommitError::Fenced)
+        };
+        self.transactions.run(&SPEC, body).await
     }
 }
 

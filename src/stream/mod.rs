@@ -7,6 +7,7 @@ mod error;
 mod generated;
 mod headers;
 mod lease;
+mod log_ends;
 mod poller;
 mod producer;
 mod reading;
@@ -18,5 +19,6 @@ pub use consumer::{Consumer, ConsumerOptions, Notice, ReadProgress, Stopper, Unt
 pub use error::StreamError;
 pub use generated::{KindTopics, produce};
 pub use lease::{Held, Lease, Leases};
+pub use log_ends::{LogEnds, log_ends};
 pub use producer::{Delivered, Outgoing, Producer};
 pub use topics::{create_topics, describe_topics};

@@ -39,7 +39,7 @@ use super::{
 /// How long a poll waits for a record, and so how long a command may wait for its turn.
 const POLL: Duration = Duration::from_millis(20);
 /// A full pipeline is waited for this long before partitions are paused: pausing throws away what was fetched ahead.
-const PAUSE_AFTER: Duration = Duration::from_millis(200);
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How long Kafka may take to say where a partition starts.
 const LOCATE: Duration = Duration::from_secs(10);
 
@@ -353,7 +353,7 @@ impl Poller {
         for (partition, reading) in &mut self.readings {
             let topic = statistics.topics.get(&*partition.topic);
             let Some(seen) = topic.and_then(|topic| topic.partitions.get(&partition.partition)) else { continue };
-            if let Some(records) = reading.observe(seen) {
+            if let Some(records) = reading.observe(seen, self.paused) {
                 lag.insert(partition.clone(), records);
             }
             if reading.is_beyond_the_log() {

@@ -8,6 +8,8 @@ use crate::record::{NextOffset, RecordOffset};
 
 use super::lease::Lease;
 
+/// An end that only librdkafka knows of is believed when nothing came for this long.
+const QUIET: Duration = Duration::from_secs(5);
 /// A position beyond the end of the log is believed after this long: a new leader may be behind for a moment.
 const BELIEVE_AFTER: Duration = Duration::from_secs(10);
 
@@ -21,11 +23,21 @@ pub(super) struct Reading {
     /// How many statistics in a row found the end reached, with no record in between.
     seen_at_end: u8,
     beyond_since: Option<Instant>,
+    /// Since when no record came although records were asked for.
+    quiet_since: Instant,
 }
 
 impl Reading {
     pub(super) fn new(lease: Lease, position: NextOffset) -> Self {
-        Self { lease, position, halted: false, suspended: false, seen_at_end: 0, beyond_since: None }
+        Self {
+            lease,
+            position,
+            halted: false,
+            suspended: false,
+            seen_at_end: 0,
+            beyond_since: None,
+            quiet_since: Instant::now(),
+        }
     }
 
     pub(super) fn lease(&self) -> &Lease {
@@ -40,6 +52,7 @@ impl Reading {
         self.position = record.next();
         self.seen_at_end = 0;
         self.beyond_since = None;
+        self.quiet_since = Instant::now();
     }
 
     /// False if it was halted before.
@@ -71,11 +84,16 @@ impl Reading {
 
     /// Takes in what librdkafka says of the partition; returns the lag, once the end is known.
     ///
-    /// The watermarks are those of fetch responses. The end is where librdkafka says that it found it, since the last
-    /// records of a log may be ones that no consumer sees (the marks of transactions).
-    pub(super) fn observe(&mut self, seen: &Partition) -> Option<u64> {
-        let at_end = seen.eof_offset >= 0 && seen.eof_offset == seen.next_offset;
-        self.seen_at_end = if at_end { self.seen_at_end.saturating_add(1) } else { 0 };
+    /// Its end and watermarks are those of fetch responses. What was fetched may not have been received yet, and is
+    /// thrown away by a pause, so the end is reached when the position is there. The last records of a log can be ones
+    /// that no consumer sees (the marks of transactions): then the position stays short of the end, and silence decides.
+    pub(super) fn observe(&mut self, seen: &Partition, paused: bool) -> Option<u64> {
+        if paused {
+            self.quiet_since = Instant::now();
+        }
+        let fetched_to_end = seen.eof_offset >= 0 && seen.eof_offset == seen.next_offset;
+        let received = self.position.get() >= seen.eof_offset || self.quiet_since.elapsed() >= QUIET;
+        self.seen_at_end = if fetched_to_end && received { self.seen_at_end.saturating_add(1) } else { 0 };
         if seen.hi_offset < 0 {
             return None;
         }

@@ -10,5 +10,6 @@ mod convergence;
 mod crashes;
 mod faults_of_setup;
 mod group;
+mod guarantees;
 mod long_session;
 mod store;

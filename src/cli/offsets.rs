@@ -1,0 +1,143 @@
+//! `sessionfold offsets`: where the checkpoints stand, and the decision how a halted partition goes on.
+
+use std::{
+    io::{IsTerminal, Write, stdin, stdout},
+    process::ExitCode,
+    str::FromStr,
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+use sessionfold::{
+    config::Config,
+    record::{NextOffset, TopicPartition},
+    service::{open_store, preflight_database},
+    store::{CheckpointMove, Store},
+    stream::{LogEnds, log_ends},
+};
+
+use super::{CommandResult, Failure, check::first_problem};
+
+#[derive(Args)]
+pub(super) struct OffsetsArgs {
+    #[command(subcommand)]
+    command: OffsetsCommand,
+}
+
+#[derive(Subcommand)]
+enum OffsetsCommand {
+    /// Show the checkpoint, Kafka's committed offset, and the log's ends, by partition
+    Show,
+    /// Move the checkpoint of a partition whose log no longer holds it
+    ///
+    /// For a partition that halted because retention ran over its checkpoint or its topic was made anew. Records
+    /// between the old checkpoint and a later new one are skipped for good; records after an earlier one are read again,
+    /// which the fold takes for the duplicates that they are. Restart the instances afterwards.
+    ///
+    /// Example: sessionfold offsets adopt --topic dev.omniclaude.tool.executed.v1 --partition 0 --to earliest
+    Adopt(AdoptArgs),
+}
+
+#[derive(Args)]
+struct AdoptArgs {
+    #[arg(long)]
+    topic: String,
+    #[arg(long)]
+    partition: i32,
+    /// earliest, latest, or the offset of the next record to read
+    #[arg(long)]
+    to: Target,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Earliest,
+    Latest,
+    Offset(NextOffset),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            _ => match text.parse() {
+                Ok(offset) if offset >= 0 => Ok(Self::Offset(NextOffset::new(offset))),
+                _ => Err("allowed: earliest, latest, or an offset of at least 0".to_owned()),
+            },
+        }
+    }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) async fn execute(config: Config, args: OffsetsArgs) -> CommandResult {
+    let store = open_store(&config);
+    first_problem(&preflight_database(&store, false).await)?;
+    let kafka = config.kafka.clone();
+    let ends = tokio::task::spawn_blocking(move || log_ends(&kafka, TIMEOUT)).await??;
+    let result = match args.command {
+        OffsetsCommand::Show => show(&config, &store, &ends).await,
+        OffsetsCommand::Adopt(args) => adopt(&config, &store, &ends, args).await,
+    };
+    store.close().await;
+    result
+}
+
+async fn show(config: &Config, store: &Store, ends: &[LogEnds]) -> CommandResult {
+    let partitions: Vec<TopicPartition> = ends.iter().map(|ends| ends.partition.clone()).collect();
+    let checkpoints = store.checkpoints(&config.kafka.group_id, &partitions).await?;
+    let width = partitions.iter().map(|partition| partition.to_string().len()).max().unwrap_or(0).max(9);
+    println!("{:<width$} {:>12} {:>12} {:>12} {:>12}", "partition", "checkpoint", "committed", "earliest", "latest");
+    let text = |offset: Option<NextOffset>| offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
+    for LogEnds { partition, earliest, latest, committed } in ends {
+        let checkpoint = checkpoints.get(partition).copied();
+        let (checkpoint, committed) = (text(checkpoint), text(*committed));
+        println!("{:<width$} {checkpoint:>12} {committed:>12} {earliest:>12} {latest:>12}", partition.to_string());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn adopt(config: &Config, store: &Store, ends: &[LogEnds], args: AdoptArgs) -> CommandResult {
+    let partition = TopicPartition::new(args.topic.as_str(), args.partition);
+    let ends = ends
+        .iter()
+        .find(|ends| ends.partition == partition)
+        .with_context(|| format!("{partition} is no partition of the configured topics; see kafka.topics"))
+        .map_err(Failure::Usage)?;
+    let group_id = &config.kafka.group_id;
+    let checkpoints = store.checkpoints(group_id, std::slice::from_ref(&partition)).await?;
+    let expected = checkpoints.get(&partition).copied().with_context(|| {
+        format!("{partition} has no checkpoint for group {group_id}, so there is nothing to decide: `run` makes one")
+    })?;
+    let next = match args.to {
+        Target::Earliest => ends.earliest,
+        Target::Latest => ends.latest,
+        Target::Offset(offset) => offset,
+    };
+    println!("group {group_id}: the checkpoint of {partition} goes from {expected} to {next}");
+    if !args.yes && !confirm()? {
+        return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
+    }
+    store.move_checkpoint(group_id, CheckpointMove { partition, expected, next }).await?;
+    println!("done; restart the instances of the group");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks on a terminal; elsewhere nobody could answer.
+fn confirm() -> std::io::Result<bool> {
+    if !stdin().is_terminal() {
+        return Ok(false);
+    }
+    print!("go on? [y/N] ");
+    stdout().flush()?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,251 @@
+//! The invariants that no other test holds: fencing, the authority on offsets, lost updates, outages, bounds, halts,
+//! secrets.
+
+use std::{sync::Arc, time::Duration};
+
+use sessionfold::{
+    event::EventKind,
+    fold::Convergent,
+    generate::{GeneratedRecord, Generator, Shape},
+    record::{NextOffset, TopicPartition},
+    service::{Service, open_store},
+    store::{BatchCommit, CheckpointMove, CommitError},
+    stream::{Until, log_ends},
+};
+use sqlx::{Connection, Executor, PgConnection};
+
+use crate::{
+    deployment::{Deployment, MAX_VALUE_BYTES, drain},
+    expected::Expected,
+    program::{run, until},
+    tables::assert_tables_equal,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn records(records: u64, seed: u64) -> Vec<GeneratedRecord> {
+    Generator::new(Shape { records, seed, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() }).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_whose_checkpoint_was_moved_by_another_is_fenced() {
+    let deployment = Deployment::new(1).await;
+    let store = open_store(&deployment.config());
+    let partition = TopicPartition::new("t", 0);
+    let group = "g";
+    store.create_checkpoints(group, &[(partition.clone(), NextOffset::new(0))]).await.unwrap();
+    let step = |expected, next| CheckpointMove {
+        partition: partition.clone(),
+        expected: NextOffset::new(expected),
+        next: NextOffset::new(next),
+    };
+    let aggregator = Convergent::default();
+    let commit = async |moves: &[CheckpointMove]| {
+        let batch = BatchCommit { group_id: group, moves, aggregator: &aggregator, changes: &[], dead_letters: &[] };
+        store.commit(&batch).await
+    };
+    let committed = commit(&[step(0, 10)]).await.unwrap();
+    assert_eq!(committed.offsets(), [(partition.clone(), NextOffset::new(10))]);
+
+    // The same batch again: fenced, and known as the one that happened.
+    let Err(CommitError::Fenced(fenced)) = commit(&[step(0, 10)]).await else { panic!("not fenced") };
+    assert_eq!(fenced.resolves(&[step(0, 10)]), Some(committed));
+    // Another batch from the same place: fenced, and not known.
+    let Err(CommitError::Fenced(fenced)) = commit(&[step(0, 20)]).await else { panic!("not fenced") };
+    assert_eq!(fenced.resolves(&[step(0, 20)]), None);
+    let stands = store.checkpoints(group, std::slice::from_ref(&partition)).await.unwrap();
+    assert_eq!(stands[&partition], NextOffset::new(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_starts_at_the_checkpoint_whatever_kafka_says_and_kafka_follows() {
+    let deployment = Deployment::new(2).await;
+    let sent = records(4_000, 21);
+    deployment.send(&sent).await;
+    deployment.drain().await;
+    let config = deployment.config();
+    for ends in log_ends(&config.kafka, Duration::from_secs(10)).unwrap() {
+        let checkpoints =
+            open_store(&config).checkpoints(&deployment.group_id, std::slice::from_ref(&ends.partition)).await.unwrap();
+        assert_eq!(ends.committed, checkpoints.get(&ends.partition).copied().filter(|next| next.get() > 0));
+    }
+
+    let mut connection = deployment.connect().await;
+    let moved_back = "UPDATE checkpoints SET next_offset = next_offset - 100 WHERE next_offset > 100";
+    let partitions = connection.execute(moved_back).await.unwrap().rows_affected();
+    let again = deployment.drain().await;
+    assert_eq!(again.records(), partitions * 100);
+    assert_eq!(again.applied, 0);
+
+    // Without checkpoints, Kafka's committed offsets are the second best source.
+    connection.execute("DELETE FROM checkpoints").await.unwrap();
+    assert_eq!(deployment.drain().await.records(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_groups_that_fold_the_same_sessions_at_once_lose_no_update() {
+    let mut deployment = Deployment::new(2).await;
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "300");
+    let sent = records(10_000, 22);
+    deployment.send(&sent).await;
+    let first = deployment.config();
+    deployment.set("SESSIONFOLD_KAFKA__GROUP_ID", &format!("{}-other", deployment.group_id));
+    let (one, other) = tokio::join!(drain(&first), deployment.drain());
+
+    let mut expected = Expected::of(&sent);
+    assert_eq!(one.applied + other.applied, expected.distinct_events());
+    assert!(one.conflicts + other.conflicts > 0, "they never met: the test shows nothing");
+    // Each group has its own checkpoints, and sets bad records aside for itself.
+    expected.records *= 2;
+    expected.dead_letters = expected.dead_letters.iter().flat_map(|letter| [letter.clone(), letter.clone()]).collect();
+    assert_tables_equal(&deployment, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_again_and_again_delays_and_loses_nothing() {
+    let mut deployment = Deployment::new(2).await;
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
+    deployment.set("SESSIONFOLD_POSTGRES__CONNECT_TIMEOUT", "2s");
+    let sent = records(20_000, 23);
+    deployment.send(&sent).await;
+    let mut connection = deployment.connect().await;
+    let (database,): (String,) =
+        sqlx::query_as("SELECT current_database()::text").fetch_one(&mut connection).await.unwrap();
+    let server = std::env::var("SESSIONFOLD_DEV_POSTGRES_URL").unwrap();
+    let mut operator = PgConnection::connect(&server).await.unwrap();
+    let mut allow = async |allowed: bool| {
+        let allow = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS {allowed}");
+        operator.execute(sqlx::AssertSqlSafe(allow)).await.unwrap();
+        if !allowed {
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+            sqlx::query(end).bind(&database).execute(&mut operator).await.unwrap();
+        }
+    };
+
+    let service = Service::start(&deployment.config(), open_store(&deployment.config()), Until::Drained).unwrap();
+    let monitor = service.monitor();
+    connection.close().await.unwrap();
+    let outages = async {
+        for outage in 1..=3 {
+            let reached = async || monitor.counts.totals().records() >= outage * 4_000;
+            until("the drain goes on", PATIENCE, reached).await;
+            allow(false).await;
+            tokio::time::sleep(Duration::from_millis(1_500)).await; // the outage itself
+            allow(true).await;
+        }
+    };
+    let (totals, ()) = tokio::join!(service.run(), outages);
+    let expected = Expected::of(&sent);
+    assert_eq!(totals.unwrap().applied, expected.distinct_events());
+    assert_tables_equal(&deployment, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_stands_still_pauses_the_partitions_and_holds_three_batches_at_most() {
+    let mut deployment = Deployment::new(2).await;
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
+    let sent = records(20_000, 24);
+    deployment.send(&sent).await;
+    let service = Service::start(&deployment.config(), open_store(&deployment.config()), Until::Drained).unwrap();
+    let monitor = service.monitor();
+    let progress = Arc::clone(&monitor.progress);
+
+    let mut blocker = deployment.connect().await;
+    let mut lock = blocker.begin().await.unwrap();
+    lock.execute("LOCK TABLE sessions").await.unwrap();
+    let stand_still = async {
+        until("the partitions are paused", PATIENCE, async || progress.is_paused()).await;
+        let read = progress.read();
+        assert!(read <= 3 * 500, "{read} records are in memory");
+        assert_eq!(monitor.counts.totals().records(), 0);
+        lock.rollback().await.unwrap();
+    };
+    let (totals, ()) = tokio::join!(service.run(), stand_still);
+    assert_eq!(totals.unwrap().records(), sent.len() as u64);
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_beyond_the_log_halts_its_partition_until_somebody_decides() {
+    let deployment = Deployment::new(2).await;
+    let sent = records(2_000, 25);
+    deployment.send(&sent).await;
+    let partition = TopicPartition::new(deployment.topic(EventKind::Tool), 0);
+    let store = open_store(&deployment.config());
+    store.create_checkpoints(&deployment.group_id, &[(partition.clone(), NextOffset::new(1_000_000))]).await.unwrap();
+
+    let halted = run(&deployment, &["run", "--drain"]);
+    let log = String::from_utf8(halted.stderr).unwrap();
+    assert_eq!(halted.status.code(), Some(1), "{log}");
+    assert!(log.contains("sessionfold offsets adopt") && log.contains("1000000"), "{log}");
+    let mut connection = deployment.connect().await;
+    let others: i64 = sqlx::query_scalar("SELECT count(*) FROM prompts").fetch_one(&mut connection).await.unwrap();
+    assert!(others > 0, "the other partitions go on");
+
+    let adopt = ["offsets", "adopt", "--topic", &partition.topic, "--partition", "0", "--to", "earliest"];
+    assert_eq!(run(&deployment, &adopt).status.code(), Some(2), "it asks first");
+    assert!(run(&deployment, &[&adopt[..], &["--yes"]].concat()).status.success());
+    assert!(run(&deployment, &["run", "--drain"]).status.success());
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_reach_no_row_but_a_dead_letters_value_and_no_log() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set("SESSIONFOLD_LOG__FILTER", "trace");
+    let secret = "sk-PLANTEDplantedPLANTEDplanted";
+    let text = format!("use {secret} and password={secret}");
+    let id = "00000000-0000-0000-0000-000000000001";
+    let common = serde_json::json!({"entity_id": id, "session_id": "s", "correlation_id": id, "causation_id": id,
+        "emitted_at": "2026-03-01T09:00:00Z", "action_description": text});
+    let with = |kind: &str, own: serde_json::Value| {
+        let mut payload = common.clone();
+        payload.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        serde_json::json!({"event_type": kind, "payload": payload}).to_string()
+    };
+    let values = [
+        with(
+            "hook.prompt.submitted",
+            serde_json::json!({"prompt_id": id, "prompt_preview": text, "prompt_length": 1,
+            "detected_intent": text}),
+        ),
+        with("hook.tool.executed", serde_json::json!({"tool_execution_id": id, "tool_name": "Bash", "summary": text})),
+        with("hook.tool.executed", serde_json::json!({"tool_execution_id": text, "tool_name": "Bash"})),
+        with("hook.tool.executed", serde_json::json!({(text.as_str()): 1})),
+        with(&text, serde_json::json!({})),
+        text.clone(),
+    ];
+    let sent: Vec<_> = values
+        .into_iter()
+        .map(|value| GeneratedRecord {
+            kind: EventKind::Tool,
+            key: b"k".to_vec(),
+            value: Some(value.into_bytes()),
+            headers: Vec::new(),
+            timestamp_millis: 1_772_355_600_000,
+            intended: None,
+        })
+        .collect();
+    deployment.send(&sent).await;
+
+    let output = run(&deployment, &["run", "--drain"]);
+    assert!(output.status.success());
+    for stream in [output.stdout, output.stderr] {
+        assert!(!String::from_utf8_lossy(&stream).contains("PLANTED"));
+    }
+    let mut connection = deployment.connect().await;
+    for table in ["sessions", "prompts", "tool_executions", "lifecycle_events", "transitions", "checkpoints"] {
+        let query = format!("SELECT count(*), count(*) FILTER (WHERE t::text LIKE '%PLANTED%') FROM {table} t");
+        let (_, leaks): (i64, i64) =
+            sqlx::query_as(sqlx::AssertSqlSafe(query)).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(leaks, 0, "{table}");
+    }
+    let (all, leaks): (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(*) FILTER (WHERE concat(field_path, detail, reason, headers) LIKE '%PLANTED%')
+         FROM dead_letters",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!((all, leaks), (4, 0));
+}
