@@ -105,3 +105,76 @@ impl Reading {
         Some(if self.is_at_end() { 0 } else { u64::try_from(seen.hi_offset - self.position.get()).unwrap_or(0) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{record::TopicPartition, stream::lease::Leases};
+
+    fn reading_at(position: i64) -> Reading {
+        let lease = Leases::default().grant([TopicPartition::new("t", 0)]).remove(0);
+        Reading::new(lease, NextOffset::new(position))
+    }
+
+    /// As librdkafka tells of a partition whose last record is at 99.
+    fn fetched_to_end() -> Partition {
+        Partition { next_offset: 100, eof_offset: 100, hi_offset: 100, ..Partition::default() }
+    }
+
+    #[test]
+    fn the_end_is_reached_when_two_statistics_agree_with_the_position() {
+        let mut reading = reading_at(99);
+        reading.advance(RecordOffset::new(99));
+        assert_eq!(reading.observe(&fetched_to_end(), false), Some(0));
+        assert!(!reading.is_at_end());
+        reading.observe(&fetched_to_end(), false);
+        assert!(reading.is_at_end());
+    }
+
+    #[test]
+    fn what_was_fetched_but_not_received_is_not_the_end_however_often_it_is_told() {
+        let mut reading = reading_at(40);
+        for _ in 0..100 {
+            assert_eq!(reading.observe(&fetched_to_end(), true), Some(60));
+        }
+        assert!(!reading.is_at_end());
+    }
+
+    #[test]
+    fn an_end_made_of_records_that_no_consumer_sees_is_believed_after_a_silence() {
+        let mut reading = reading_at(98);
+        reading.quiet_since = Instant::now().checked_sub(QUIET).unwrap();
+        reading.observe(&fetched_to_end(), false);
+        reading.observe(&fetched_to_end(), false);
+        assert!(reading.is_at_end());
+    }
+
+    #[test]
+    fn an_empty_partition_is_at_its_end_from_the_start() {
+        let mut reading = reading_at(0);
+        let empty = Partition { next_offset: 0, eof_offset: 0, hi_offset: 0, ..Partition::default() };
+        reading.observe(&empty, false);
+        reading.observe(&empty, false);
+        assert!(reading.is_at_end());
+    }
+
+    #[test]
+    fn a_suspended_reading_takes_no_record_and_has_no_end() {
+        let mut reading = reading_at(100);
+        reading.observe(&fetched_to_end(), false);
+        reading.observe(&fetched_to_end(), false);
+        reading.suspend();
+        assert!(!reading.is_at_end());
+        assert!(!reading.takes(RecordOffset::new(100)));
+    }
+
+    #[test]
+    fn a_position_beyond_the_log_is_believed_after_a_while() {
+        let mut reading = reading_at(101);
+        reading.observe(&fetched_to_end(), false);
+        assert!(!reading.is_beyond_the_log());
+        reading.beyond_since = Instant::now().checked_sub(BELIEVE_AFTER);
+        reading.observe(&fetched_to_end(), false);
+        assert!(reading.is_beyond_the_log());
+    }
+}
