@@ -8,7 +8,6 @@ use crate::record::{NextOffset, TopicPartition};
 
 use super::{
     Store,
-    commit::{CommitError, Committed},
     error::StoreError,
     transaction::{Isolation, TransactionSpec},
 };
@@ -43,6 +42,23 @@ pub struct CheckpointMove {
     pub partition: TopicPartition,
     pub expected: NextOffset,
     pub next: NextOffset,
+}
+
+/// Proof that a batch is in the tables, with the offsets that may be committed to Kafka now. Only this room makes one.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    offsets: Vec<(TopicPartition, NextOffset)>,
+}
+
+impl Committed {
+    pub(super) fn of(moves: &[CheckpointMove]) -> Self {
+        Self { offsets: moves.iter().map(|step| (step.partition.clone(), step.next)).collect() }
+    }
+
+    pub fn offsets(&self) -> &[(TopicPartition, NextOffset)] {
+        &self.offsets
+    }
 }
 
 /// Partitions whose checkpoint is not where the batch began: somebody else writes them, or this very batch was
@@ -103,20 +119,6 @@ impl Store {
             select(READ, connection, group_id, &partitions).await
         };
         self.transactions.run(&CREATE_SPEC, body).await
-    }
-}
-
-impl Store {
-    /// Moves one checkpoint by an operator's decision. Whoever reads the partition is fenced.
-    ///
-    /// # Errors
-    /// If the checkpoint is not where it was expected, or Postgres refuses.
-    pub async fn move_checkpoint(&self, group_id: &str, step: CheckpointMove) -> Result<(), CommitError> {
-        const SPEC: TransactionSpec = TransactionSpec { name: "move_checkpoint", ..CREATE_SPEC };
-        let body = async |connection: &mut PgConnection| {
-            advance(connection, group_id, std::slice::from_ref(&step)).await?.map_err(CommitError::Fenced)
-        };
-        self.transactions.run(&SPEC, body).await
     }
 }
 

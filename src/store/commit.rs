@@ -6,12 +6,11 @@ use sqlx::PgConnection;
 use crate::{
     event::Event,
     fold::{Aggregator, SessionChange, Snapshot},
-    record::{NextOffset, TopicPartition},
 };
 
 use super::{
     Store,
-    checkpoints::{self, CheckpointMove, Fenced},
+    checkpoints::{self, CheckpointMove, Committed, Fenced},
     dead_letters::{self, DeadLetter},
     error::{Failure, StoreError},
     events,
@@ -29,23 +28,6 @@ pub struct BatchCommit<'a, A: Aggregator> {
     pub aggregator: &'a A,
     pub changes: &'a [SessionChange<'a, A::State>],
     pub dead_letters: &'a [DeadLetter<'a>],
-}
-
-/// Proof that a batch is in the tables, with the offsets that may be committed to Kafka now. Only this room makes one.
-#[must_use]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    offsets: Vec<(TopicPartition, NextOffset)>,
-}
-
-impl Committed {
-    pub(super) fn of(moves: &[CheckpointMove]) -> Self {
-        Self { offsets: moves.iter().map(|step| (step.partition.clone(), step.next)).collect() }
-    }
-
-    pub fn offsets(&self) -> &[(TopicPartition, NextOffset)] {
-        &self.offsets
-    }
 }
 
 /// Why a batch was not committed. Nothing of it is in the tables, except perhaps for [`Failure::InDoubt`].
@@ -79,6 +61,18 @@ const COMMIT: TransactionSpec = TransactionSpec {
 };
 
 impl Store {
+    /// Moves one checkpoint by an operator's decision. Whoever reads the partition is fenced.
+    ///
+    /// # Errors
+    /// If the checkpoint is not where it was expected, or Postgres refuses.
+    pub async fn move_checkpoint(&self, group_id: &str, step: CheckpointMove) -> Result<(), CommitError> {
+        const SPEC: TransactionSpec = TransactionSpec { name: "move_checkpoint", ..COMMIT };
+        let body = async |connection: &mut PgConnection| {
+            checkpoints::advance(connection, group_id, std::slice::from_ref(&step)).await?.map_err(CommitError::Fenced)
+        };
+        self.transactions.run(&SPEC, body).await
+    }
+
     /// Commits a batch.
     ///
     /// # Errors

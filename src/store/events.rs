@@ -1,5 +1,18 @@
 //! The rows of `prompts`, `tool_executions` and `lifecycle_events`: written from events, and read back as events.
 
+/// The columns that all three tables have, in the order of [`CommonColumns::bind`].
+macro_rules! common_columns {
+    () => {
+        "session_id, emitted_at, entity_id, correlation_id, causation_id, task_id, action_description"
+    };
+}
+
+macro_rules! common_types {
+    () => {
+        "$1::text[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[]"
+    };
+}
+
 mod lifecycle;
 mod prompts;
 mod tools;
@@ -69,6 +82,9 @@ pub(super) async fn for_each_of_sessions(
     for_each_row(sqlx::query(lifecycle::OF_SESSIONS).bind(sessions), connection, lifecycle::read, &mut take).await
 }
 
+/// A statement with its arguments.
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
+
 /// The columns that all three tables have, a vector a column.
 #[derive(Default)]
 struct CommonColumns<'a> {
@@ -90,6 +106,18 @@ impl<'a> CommonColumns<'a> {
         self.causation_id.push(event.causation_id);
         self.task_id.push(event.task_id.as_ref().map(TaskId::as_str));
         self.action_description.push(event.action_description.as_str());
+    }
+
+    /// Binds `$1` to `$7`.
+    fn bind<'q>(&'q self, query: Statement<'q>) -> Statement<'q> {
+        query
+            .bind(&self.session_id)
+            .bind(&self.emitted_at)
+            .bind(&self.entity_id)
+            .bind(&self.correlation_id)
+            .bind(&self.causation_id)
+            .bind(&self.task_id)
+            .bind(&self.action_description)
     }
 }
 
@@ -137,11 +165,9 @@ impl<'r> StoredRow<'r> {
     }
 }
 
-type Rows<'q> = Query<'q, Postgres, PgArguments>;
-
 /// Streams a query's rows as events.
 async fn for_each_row(
-    query: Rows<'_>,
+    query: Statement<'_>,
     connection: &mut PgConnection,
     read: fn(&PgRow) -> Result<Event, StoreError>,
     mut take: impl FnMut(Event),

@@ -18,8 +18,8 @@ mod standing;
 mod transaction;
 mod transitions;
 
-pub use checkpoints::{CheckpointMove, Fenced};
-pub use commit::{BatchCommit, CommitError, Committed};
+pub use checkpoints::{CheckpointMove, Committed, Fenced};
+pub use commit::{BatchCommit, CommitError};
 pub use dead_letters::DeadLetter;
 pub use error::{Failure, StoreError};
 pub use migrations::{MigrationState, Migrations};

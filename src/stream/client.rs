@@ -8,13 +8,11 @@ use std::{
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, ConsumerContext},
+    consumer::ConsumerContext,
     error::{KafkaError, RDKafkaErrorCode},
 };
 
 use crate::config::KafkaConfig;
-
-use super::{consumer::Until, error::StreamError, rebalance::Callbacks};
 
 /// Where the brokers are and who asks, with the user's own properties. Settings on which a guarantee rests are set over
 /// these; mere preferences with [`prefer`].
@@ -33,33 +31,6 @@ pub(crate) fn prefer(client: &mut ClientConfig, property: &str, value: &str) {
     if client.get(property).is_none() {
         client.set(property, value);
     }
-}
-
-/// A member of the group, whose reading starts where it is told to.
-pub(super) fn consumer(
-    config: &KafkaConfig,
-    until: Until,
-    callbacks: Callbacks,
-) -> Result<BaseConsumer<Callbacks>, StreamError> {
-    let mut client = base(config);
-    // Keeps a partition number of all topics, and so a session, with one member.
-    prefer(&mut client, "partition.assignment.strategy", "range");
-    // What librdkafka fetches ahead lies in memory too.
-    prefer(&mut client, "queued.max.messages.kbytes", "16384");
-    // How long fetching rests once that limit is reached. The default of a second starves a consumer that takes in the
-    // whole limit in less.
-    prefer(&mut client, "fetch.queue.backoff.ms", "10");
-    // The ends of the logs come with the statistics; a drain ends by them.
-    prefer(&mut client, "statistics.interval.ms", if until == Until::Drained { "200" } else { "1000" });
-    prefer(&mut client, "allow.auto.create.topics", "false");
-    client
-        .set("group.id", &config.group_id)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "false")
-        // Every assignment names its offset. One outside the log is an error, which somebody has to decide.
-        .set("auto.offset.reset", "error");
-    Ok(client.create_with_context(callbacks)?)
 }
 
 /// The same error is said once in this time: a broker that is away fails several times a second.

@@ -1,5 +1,6 @@
 //! All Kafka there is: the polling thread, assignment, seeking, pausing, committing, producing.
 
+mod assignment;
 mod batch;
 mod client;
 mod consumer;
@@ -8,17 +9,24 @@ mod generated;
 mod headers;
 mod lease;
 mod log_ends;
+mod member;
+mod messages;
+mod options;
 mod poller;
 mod producer;
+mod progress;
 mod reading;
 mod rebalance;
 mod topics;
 
 pub use batch::{Batch, BatchLimits, Item, Slice};
-pub use consumer::{Consumer, ConsumerOptions, Notice, ReadProgress, Stopper, Until};
+pub use consumer::{Consumer, Stopper};
 pub use error::StreamError;
 pub use generated::{KindTopics, produce};
 pub use lease::{Held, Lease, Leases};
 pub use log_ends::{LogEnds, log_ends};
+pub use messages::Notice;
+pub use options::{ConsumerOptions, Until};
 pub use producer::{Delivered, Outgoing, Producer};
+pub use progress::ReadProgress;
 pub use topics::{create_topics, describe_topics};

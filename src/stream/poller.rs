@@ -13,7 +13,7 @@ use std::{
 
 use rdkafka::{
     Message, Offset, Statistics, Timestamp, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtocol},
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
 };
@@ -27,11 +27,13 @@ use crate::{
 
 use super::{
     batch::{Batch, BatchBuilder},
-    client,
-    consumer::{Command, ConsumerOptions, Notice, ReadProgress, Until},
     error::StreamError,
     headers,
-    lease::{Lease, Leases},
+    lease::Leases,
+    member,
+    messages::{Command, Notice},
+    options::{ConsumerOptions, Until},
+    progress::ReadProgress,
     reading::Reading,
     rebalance::Callbacks,
 };
@@ -40,25 +42,22 @@ use super::{
 const POLL: Duration = Duration::from_millis(20);
 /// A full pipeline is waited for this long before partitions are paused: pausing throws away what was fetched ahead.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
-/// How long Kafka may take to say where a partition starts.
-const LOCATE: Duration = Duration::from_secs(10);
-
 pub(super) struct Poller {
-    consumer: BaseConsumer<Callbacks>,
+    pub(super) consumer: BaseConsumer<Callbacks>,
     decoder: Decoder,
     until: Until,
-    builder: BatchBuilder,
-    readings: HashMap<TopicPartition, Reading>,
-    committed: HashMap<TopicPartition, NextOffset>,
+    pub(super) builder: BatchBuilder,
+    pub(super) readings: HashMap<TopicPartition, Reading>,
+    pub(super) committed: HashMap<TopicPartition, NextOffset>,
     batches: Option<Sender<Batch>>,
     notices: UnboundedSender<Notice>,
     commands: Receiver<Command>,
-    leases: Arc<Leases>,
-    progress: Arc<ReadProgress>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) progress: Arc<ReadProgress>,
     stop: Arc<AtomicBool>,
     /// Since when a full batch has been waiting for room.
     blocked_since: Option<Instant>,
-    paused: bool,
+    pub(super) paused: bool,
     closing: bool,
 }
 
@@ -73,7 +72,7 @@ impl Poller {
         stop: Arc<AtomicBool>,
     ) -> Result<Self, StreamError> {
         let callbacks = Callbacks::new(Arc::clone(&leases), notices.clone());
-        let consumer = client::consumer(&options.kafka, options.until, callbacks)?;
+        let consumer = member::join(&options.kafka, options.until, callbacks)?;
         let topics: Vec<&str> = options.kafka.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(StreamError::Subscribe)?;
         Ok(Self {
@@ -195,116 +194,6 @@ impl Poller {
         }
     }
 
-    fn locate(&mut self, leases: Vec<Lease>) {
-        let notice = match self.ask_where_to_start(&leases) {
-            Ok(offsets) => Notice::Located(leases.into_iter().zip(offsets).collect()),
-            Err(error) => Notice::NotLocated(leases, StreamError::Locate(error)),
-        };
-        self.tell(notice);
-    }
-
-    /// Kafka's committed offset, or the first offset of the log where there is none.
-    fn ask_where_to_start(&self, leases: &[Lease]) -> Result<Vec<NextOffset>, KafkaError> {
-        let asked = list(leases.iter().map(Lease::partition));
-        let committed = self.consumer.committed_offsets(asked, LOCATE)?;
-        let start = |lease: &Lease| {
-            let TopicPartition { topic, partition } = lease.partition();
-            match committed.find_partition(topic, *partition).map(|element| element.offset()) {
-                Some(Offset::Offset(offset)) => Ok(NextOffset::new(offset)),
-                _ => self.consumer.fetch_watermarks(topic, *partition, LOCATE).map(|(low, _)| NextOffset::new(low)),
-            }
-        };
-        leases.iter().map(start).collect()
-    }
-
-    /// Assigns, or seeks where a partition was assigned before.
-    fn start(&mut self, positions: Vec<(Lease, NextOffset)>) {
-        let mut new = TopicPartitionList::new();
-        for (lease, position) in positions {
-            if !self.leases.is_current(&lease) {
-                continue;
-            }
-            let partition = lease.partition().clone();
-            let known = self.readings.insert(partition.clone(), Reading::new(lease, position));
-            let offset = Offset::Offset(position.get());
-            let added = match known {
-                None => new.add_partition_offset(&partition.topic, partition.partition, offset),
-                Some(_) => self.seek(&partition, offset),
-            };
-            if let Err(error) = added {
-                return self.fail(StreamError::Assign(error));
-            }
-            tracing::debug!(%partition, %position, "reading starts at the checkpoint");
-        }
-        if new.count() > 0
-            && let Err(error) = self.assign(&new)
-        {
-            return self.fail(StreamError::Assign(error));
-        }
-        if self.paused {
-            self.pause();
-        }
-    }
-
-    fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), KafkaError> {
-        self.consumer.seek(&partition.topic, partition.partition, offset, LOCATE)?;
-        self.consumer.resume(&list([partition]))
-    }
-
-    fn assign(&self, new: &TopicPartitionList) -> Result<(), KafkaError> {
-        for element in new.elements() {
-            self.consumer.context().mark_started(&TopicPartition::new(element.topic(), element.partition()));
-        }
-        match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(new),
-            // The eager protocol knows only whole assignments.
-            _ => {
-                let mut all = TopicPartitionList::new();
-                for (partition, reading) in &self.readings {
-                    let offset = Offset::Offset(reading.position().get());
-                    all.add_partition_offset(&partition.topic, partition.partition, offset)?;
-                }
-                self.consumer.assign(&all)
-            }
-        }
-    }
-
-    fn restart(&mut self, partitions: &[TopicPartition]) {
-        let assigned: Vec<_> =
-            partitions.iter().filter(|partition| self.readings.contains_key(*partition)).cloned().collect();
-        if assigned.is_empty() {
-            return;
-        }
-        if let Err(error) = self.consumer.pause(&list(&assigned)) {
-            return self.fail(StreamError::Assign(error));
-        }
-        for partition in &assigned {
-            self.readings.entry(partition.clone()).and_modify(Reading::suspend);
-        }
-        let leases = self.leases.grant(assigned);
-        self.discard_ended();
-        self.tell(Notice::Granted(leases));
-    }
-
-    /// Lets go of what was read under leases that have ended.
-    fn discard_ended(&mut self) {
-        let leases = &self.leases;
-        let discarded = self.builder.discard(|lease| !leases.is_current(lease));
-        self.progress.add_discarded(discarded);
-    }
-
-    fn forget_revoked(&mut self) {
-        let revoked = self.consumer.context().take_revoked();
-        if revoked.is_empty() {
-            return;
-        }
-        for partition in &revoked {
-            self.readings.remove(partition);
-            self.committed.remove(partition);
-        }
-        self.discard_ended();
-    }
-
     fn commit(&mut self, committed: &Committed) {
         let owned = committed.offsets().iter().filter(|(partition, _)| self.readings.contains_key(partition));
         let owned: Vec<_> = owned.cloned().collect();
@@ -329,7 +218,7 @@ impl Poller {
         list(self.readings.iter().filter(|(_, reading)| !reading.is_halted()).map(|(partition, _)| partition))
     }
 
-    fn pause(&mut self) {
+    pub(super) fn pause(&mut self) {
         // A partition that was taken away meanwhile can't be paused, and needn't be.
         let _ = self.consumer.pause(&self.fetching());
         if !self.paused {
@@ -378,42 +267,12 @@ impl Poller {
         }
     }
 
-    /// Some partition's position is outside the log; the error doesn't say which one's.
-    fn halt_outside_the_log(&mut self) {
-        let partitions: Vec<_> = self.readings.keys().cloned().collect();
-        for partition in partitions {
-            match self.consumer.fetch_watermarks(&partition.topic, partition.partition, LOCATE) {
-                Ok((low, high)) => {
-                    let position = self.readings.get(&partition).map(|reading| reading.position().get());
-                    if position.is_some_and(|position| position < low || position > high) {
-                        self.halt(&partition, low, high);
-                    }
-                }
-                Err(error) => tracing::warn!(%partition, %error, "the ends of the log could not be asked for"),
-            }
-        }
-    }
-
-    fn halt(&mut self, partition: &TopicPartition, low: i64, high: i64) {
-        let Some(reading) = self.readings.get_mut(partition) else { return };
-        if reading.halt() {
-            let checkpoint = reading.position();
-            let _ = self.consumer.pause(&list([partition]));
-            self.tell(Notice::Halted(StreamError::OutsideTheLog {
-                partition: partition.clone(),
-                checkpoint,
-                low,
-                high,
-            }));
-        }
-    }
-
-    fn fail(&mut self, error: StreamError) {
+    pub(super) fn fail(&mut self, error: StreamError) {
         self.stop.store(true, Ordering::Relaxed);
         self.tell(Notice::Failed(error));
     }
 
-    fn tell(&self, notice: Notice) {
+    pub(super) fn tell(&self, notice: Notice) {
         // The pipeline is gone only when everything stops.
         let _ = self.notices.send(notice);
     }
@@ -429,7 +288,7 @@ impl Poller {
     }
 }
 
-fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
+pub(super) fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for partition in partitions {
         list.add_partition(&partition.topic, partition.partition);

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::record::TopicPartition;
 
-use super::{client::LogToTracing, consumer::Notice, lease::Leases};
+use super::{client::LogToTracing, lease::Leases, messages::Notice};
 
 /// How long a revocation waits for a commit that is under way.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -12,22 +12,24 @@ use super::{CommonColumns, StoredRow, for_each_row};
 const STARTED: &str = "started";
 const ENDED: &str = "ended";
 
-macro_rules! rows {
+/// The columns of a row, in the order in which they are bound: the common ones first.
+macro_rules! columns {
     () => {
-        "unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], \
-         $9::double precision[], $10::bigint[], $11::uuid[], $12::uuid[], $13::text[], $14::text[]) AS n(session_id, \
-         kind, emitted_at, causation_id, working_directory, git_branch, hook_source, reason, duration_seconds, \
-         tools_used_count, entity_id, correlation_id, task_id, action_description)"
+        concat!(
+            common_columns!(),
+            ", kind, working_directory, git_branch, hook_source, reason, duration_seconds, tools_used_count"
+        )
     };
 }
 
-pub(super) const INSERT: &str = concat!(
-    "/* insert_lifecycle_events */
-    INSERT INTO lifecycle_events (session_id, kind, emitted_at, causation_id, working_directory, git_branch,
-        hook_source, reason, duration_seconds, tools_used_count, entity_id, correlation_id, task_id, action_description)
-    SELECT * FROM ",
-    rows!()
-);
+macro_rules! rows {
+    () => {
+        concat!("unnest(", common_types!(), ", $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::double precision[], $14::bigint[]) AS n(", columns!(), ")")
+    };
+}
+
+pub(super) const INSERT: &str =
+    concat!("/* insert_lifecycle_events */ INSERT INTO lifecycle_events (", columns!(), ") SELECT * FROM ", rows!());
 
 pub(super) const REPLACE: &str = concat!(
     "/* replace_lifecycle_events */
@@ -98,21 +100,16 @@ pub(super) async fn write(
     if columns.kind.is_empty() {
         return Ok(());
     }
-    let query = sqlx::query(statement)
-        .bind(&columns.common.session_id)
+    let query = columns
+        .common
+        .bind(sqlx::query(statement))
         .bind(&columns.kind)
-        .bind(&columns.common.emitted_at)
-        .bind(&columns.common.causation_id)
         .bind(&columns.working_directory)
         .bind(&columns.git_branch)
         .bind(&columns.hook_source)
         .bind(&columns.reason)
         .bind(&columns.duration_seconds)
-        .bind(&columns.tools_used_count)
-        .bind(&columns.common.entity_id)
-        .bind(&columns.common.correlation_id)
-        .bind(&columns.common.task_id)
-        .bind(&columns.common.action_description);
+        .bind(&columns.tools_used_count);
     query.execute(connection).await?;
     Ok(())
 }

@@ -10,21 +10,27 @@ use crate::{
 
 use super::{CommonColumns, StoredRow, for_each_row};
 
-macro_rules! rows {
+/// The columns of a row, in the order in which they are bound: the common ones first.
+macro_rules! columns {
     () => {
-        "unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], \
-         $8::uuid[], $9::uuid[], $10::text[], $11::text[]) AS n(session_id, prompt_id, emitted_at, prompt_preview, \
-         prompt_length, detected_intent, entity_id, correlation_id, causation_id, task_id, action_description)"
+        concat!(common_columns!(), ", prompt_id, prompt_preview, prompt_length, detected_intent")
     };
 }
 
-pub(super) const INSERT: &str = concat!(
-    "/* insert_prompts */
-    INSERT INTO prompts (session_id, prompt_id, emitted_at, prompt_preview, prompt_length, detected_intent, entity_id,
-        correlation_id, causation_id, task_id, action_description)
-    SELECT * FROM ",
-    rows!()
-);
+macro_rules! rows {
+    () => {
+        concat!(
+            "unnest(",
+            common_types!(),
+            ", $8::uuid[], $9::text[], $10::bigint[], $11::text[]) AS n(",
+            columns!(),
+            ")"
+        )
+    };
+}
+
+pub(super) const INSERT: &str =
+    concat!("/* insert_prompts */ INSERT INTO prompts (", columns!(), ") SELECT * FROM ", rows!());
 
 pub(super) const REPLACE: &str = concat!(
     "/* replace_prompts */
@@ -78,18 +84,13 @@ pub(super) async fn write(
     if columns.prompt_id.is_empty() {
         return Ok(());
     }
-    let query = sqlx::query(statement)
-        .bind(&columns.common.session_id)
+    let query = columns
+        .common
+        .bind(sqlx::query(statement))
         .bind(&columns.prompt_id)
-        .bind(&columns.common.emitted_at)
         .bind(&columns.prompt_preview)
         .bind(&columns.prompt_length)
-        .bind(&columns.detected_intent)
-        .bind(&columns.common.entity_id)
-        .bind(&columns.common.correlation_id)
-        .bind(&columns.common.causation_id)
-        .bind(&columns.common.task_id)
-        .bind(&columns.common.action_description);
+        .bind(&columns.detected_intent);
     query.execute(connection).await?;
     Ok(())
 }

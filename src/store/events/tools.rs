@@ -10,22 +10,27 @@ use crate::{
 
 use super::{CommonColumns, StoredRow, for_each_row};
 
-macro_rules! rows {
+/// The columns of a row, in the order in which they are bound: the common ones first.
+macro_rules! columns {
     () => {
-        "unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::text[], $5::boolean[], $6::int[], $7::text[], \
-         $8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[]) AS n(session_id, tool_execution_id, emitted_at, \
-         tool_name, success, duration_ms, summary, entity_id, correlation_id, causation_id, task_id, \
-         action_description)"
+        concat!(common_columns!(), ", tool_execution_id, tool_name, success, duration_ms, summary")
     };
 }
 
-pub(super) const INSERT: &str = concat!(
-    "/* insert_tool_executions */
-    INSERT INTO tool_executions (session_id, tool_execution_id, emitted_at, tool_name, success, duration_ms, summary,
-        entity_id, correlation_id, causation_id, task_id, action_description)
-    SELECT * FROM ",
-    rows!()
-);
+macro_rules! rows {
+    () => {
+        concat!(
+            "unnest(",
+            common_types!(),
+            ", $8::uuid[], $9::text[], $10::boolean[], $11::int[], $12::text[]) AS n(",
+            columns!(),
+            ")"
+        )
+    };
+}
+
+pub(super) const INSERT: &str =
+    concat!("/* insert_tool_executions */ INSERT INTO tool_executions (", columns!(), ") SELECT * FROM ", rows!());
 
 pub(super) const REPLACE: &str = concat!(
     "/* replace_tool_executions */
@@ -81,19 +86,14 @@ pub(super) async fn write(
     if columns.tool_execution_id.is_empty() {
         return Ok(());
     }
-    let query = sqlx::query(statement)
-        .bind(&columns.common.session_id)
+    let query = columns
+        .common
+        .bind(sqlx::query(statement))
         .bind(&columns.tool_execution_id)
-        .bind(&columns.common.emitted_at)
         .bind(&columns.tool_name)
         .bind(&columns.success)
         .bind(&columns.duration_ms)
-        .bind(&columns.summary)
-        .bind(&columns.common.entity_id)
-        .bind(&columns.common.correlation_id)
-        .bind(&columns.common.causation_id)
-        .bind(&columns.common.task_id)
-        .bind(&columns.common.action_description);
+        .bind(&columns.summary);
     query.execute(connection).await?;
     Ok(())
 }

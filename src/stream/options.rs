@@ -1,0 +1,22 @@
+//! How a consumer reads.
+
+use crate::{config::KafkaConfig, event::Decoder};
+
+use super::batch::BatchLimits;
+
+/// When reading ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    Stopped,
+    /// Every assigned partition was read to its end.
+    Drained,
+}
+
+/// How to read.
+#[derive(Clone, Debug)]
+pub struct ConsumerOptions {
+    pub kafka: KafkaConfig,
+    pub decoder: Decoder,
+    pub limits: BatchLimits,
+    pub until: Until,
+}
