@@ -11,7 +11,7 @@ use sessionfold::{
     store::Store,
     stream::Until,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CommandResult, Failure, check::first_problem, logging, progress::per_second, summary};
 
@@ -27,23 +27,18 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) async fn execute(config: Config, args: RunArgs) -> CommandResult {
     logging::start(&config.log)?;
+    let mut signals = Signals::new()?;
     let store = open_store(&config);
-    first_problem(&preflight(&config, &store, config.postgres.migrate).await)?;
-    if config.postgres.migrate {
-        let migrations = store.migrate().await.context("the migrations could not be applied")?;
-        if migrations.applied > 0 {
-            tracing::info!(applied = migrations.applied, schema = store.schema(), "migrations applied");
-        }
-    }
-    if config.http.listen.is_some() {
-        tracing::warn!("http.listen is set, but this version doesn't listen yet");
+    tokio::select! {
+        prepared = prepare(&config, &store) => prepared?,
+        () = signals.received() => return Ok(ExitCode::SUCCESS),
     }
     let until = if args.drain { Until::Drained } else { Until::Stopped };
     let service = Service::start(&config, store.clone(), until)?;
     let monitor = service.monitor();
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
-    let outcome = until_stopped(service, &config, &store).await?;
-    report(&store);
+    let outcome = until_stopped(service, &config, &store, &mut signals).await?;
+    report_transactions(&store);
     store.close().await;
     if args.drain
         && let Some(totals) = outcome
@@ -54,20 +49,56 @@ pub(super) async fn execute(config: Config, args: RunArgs) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What asks the program to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Checks that everything is there, and applies migrations unless told not to.
+async fn prepare(config: &Config, store: &Store) -> Result<(), Failure> {
+    first_problem(&preflight(config, store, config.postgres.migrate).await)?;
+    if config.postgres.migrate {
+        let migrations = store.migrate().await.context("the migrations could not be applied")?;
+        if migrations.applied > 0 {
+            tracing::info!(applied = migrations.applied, schema = store.schema(), "migrations applied");
+        }
+    }
+    if config.http.listen.is_some() {
+        tracing::warn!("http.listen is set, but this version doesn't listen yet");
+    }
+    Ok(())
+}
+
 /// Runs the service until it ends by itself or a signal ends it. None where its end was not waited for.
-async fn until_stopped(service: Service, config: &Config, store: &Store) -> Result<Option<Totals>, Failure> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn until_stopped(
+    service: Service,
+    config: &Config,
+    store: &Store,
+    signals: &mut Signals,
+) -> Result<Option<Totals>, Failure> {
     let monitor = service.monitor();
-    let running = service.run();
-    let mut running = std::pin::pin!(running);
+    let mut running = std::pin::pin!(service.run());
     let mut reports = tokio::time::interval(REPORT_INTERVAL);
     reports.tick().await;
     loop {
         tokio::select! {
             result = &mut running => return Ok(Some(result?)),
             _ = reports.tick() => report_progress(&monitor, store),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = signals.received() => break,
         }
     }
     tracing::info!("stopping: committing what was read, leaving the group");
@@ -78,8 +109,7 @@ async fn until_stopped(service: Service, config: &Config, store: &Store) -> Resu
             tracing::warn!("not everything that was read could be committed in time; it will be read again");
             Ok(None)
         }
-        _ = terminate.recv() => Ok(None),
-        _ = interrupt.recv() => Ok(None),
+        () = signals.received() => Ok(None),
     }
 }
 
@@ -97,10 +127,10 @@ fn report_progress(monitor: &Monitor, store: &Store) {
         paused = monitor.progress.is_paused(),
         "progress"
     );
-    report(store);
+    report_transactions(store);
 }
 
-fn report(store: &Store) {
+fn report_transactions(store: &Store) {
     for (name, statistics) in store.statistics() {
         let tries = statistics.commits + statistics.retries + statistics.failures;
         tracing::debug!(

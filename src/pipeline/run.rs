@@ -64,8 +64,9 @@ impl<A: Aggregator> Pipeline<A> {
     pub async fn run(&mut self, mut consumer: Consumer) -> Result<Totals, PipelineError> {
         let result = self.process_all(&mut consumer).await;
         let progress = Arc::clone(&consumer.progress);
-        consumer.close().await;
+        let closed = consumer.close().await;
         result?;
+        closed?;
         let totals = self.counts.totals();
         let (read, discarded, accounted) = (progress.read(), progress.discarded(), totals.records());
         if read != discarded + accounted {

@@ -46,31 +46,33 @@ impl Poller {
 
     /// Assigns, or seeks where a partition was assigned before.
     pub(super) fn start(&mut self, positions: Vec<(Lease, NextOffset)>) {
-        let mut new = TopicPartitionList::new();
-        for (lease, position) in positions {
-            if !self.leases.is_current(&lease) {
-                continue;
-            }
-            let partition = lease.partition().clone();
-            let known = self.readings.insert(partition.clone(), Reading::new(lease, position));
-            let offset = Offset::Offset(position.get());
-            let added = match known {
-                None => new.add_partition_offset(&partition.topic, partition.partition, offset),
-                Some(_) => self.seek(&partition, offset),
-            };
-            if let Err(error) = added {
-                return self.fail(StreamError::Assign(error));
-            }
-            tracing::debug!(%partition, %position, "reading starts at the checkpoint");
+        let current: Vec<_> = positions.into_iter().filter(|(lease, _)| self.leases.is_current(lease)).collect();
+        if let Err(error) = self.assign_or_seek(&current) {
+            // librdkafka is about to tell of a rebalance that it knows of already; if it isn't, the next try succeeds.
+            tracing::warn!(%error, "partitions can't be started yet");
+            return self.tell(Notice::Granted(current.into_iter().map(|(lease, _)| lease).collect()));
         }
-        if new.count() > 0
-            && let Err(error) = self.assign(&new)
-        {
-            return self.fail(StreamError::Assign(error));
+        for (lease, position) in current {
+            tracing::debug!(partition = %lease.partition(), %position, "reading starts at the checkpoint");
+            self.readings.insert(lease.partition().clone(), Reading::new(lease, position));
         }
         if self.paused {
             self.pause();
         }
+    }
+
+    fn assign_or_seek(&self, positions: &[(Lease, NextOffset)]) -> Result<(), KafkaError> {
+        let mut new = TopicPartitionList::new();
+        for (lease, position) in positions {
+            let TopicPartition { topic, partition } = lease.partition();
+            let offset = Offset::Offset(position.get());
+            if self.readings.contains_key(lease.partition()) {
+                self.seek(lease.partition(), offset)?;
+            } else {
+                new.add_partition_offset(topic, *partition, offset)?;
+            }
+        }
+        if new.count() > 0 { self.assign(new) } else { Ok(()) }
     }
 
     fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), KafkaError> {
@@ -78,22 +80,23 @@ impl Poller {
         self.consumer.resume(&list([partition]))
     }
 
-    fn assign(&self, new: &TopicPartitionList) -> Result<(), KafkaError> {
-        for element in new.elements() {
-            self.consumer.context().mark_started(&TopicPartition::new(element.topic(), element.partition()));
-        }
+    fn assign(&self, new: TopicPartitionList) -> Result<(), KafkaError> {
+        let started: Vec<_> =
+            new.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect();
         match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(new),
+            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&new)?,
             // The eager protocol knows only whole assignments.
             _ => {
-                let mut all = TopicPartitionList::new();
+                let mut all = new;
                 for (partition, reading) in &self.readings {
                     let offset = Offset::Offset(reading.position().get());
                     all.add_partition_offset(&partition.topic, partition.partition, offset)?;
                 }
-                self.consumer.assign(&all)
+                self.consumer.assign(&all)?;
             }
         }
+        started.iter().for_each(|partition| self.consumer.context().mark_started(partition));
+        Ok(())
     }
 
     pub(super) fn restart(&mut self, partitions: &[TopicPartition]) {
@@ -102,9 +105,8 @@ impl Poller {
         if assigned.is_empty() {
             return;
         }
-        if let Err(error) = self.consumer.pause(&list(&assigned)) {
-            return self.fail(StreamError::Assign(error));
-        }
+        // What still comes is not taken, so it does no harm if this fails.
+        let _ = self.consumer.pause(&list(&assigned));
         for partition in &assigned {
             self.readings.entry(partition.clone()).and_modify(Reading::suspend);
         }

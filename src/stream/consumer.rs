@@ -104,13 +104,17 @@ impl Consumer {
     }
 
     /// Commits to Kafka what was committed to the store, leaves the group, and waits until that is done.
-    pub async fn close(self) {
+    ///
+    /// # Errors
+    /// If the polling thread panicked, now or before.
+    pub async fn close(self) -> Result<(), StreamError> {
         self.tell(Command::Close);
         let Self { thread, batches, notices, .. } = self;
         // The thread may wait for room in a channel.
         drop((batches, notices));
-        if tokio::task::spawn_blocking(move || thread.join()).await.is_err() {
-            tracing::warn!("the polling thread was not waited for");
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(StreamError::Panicked),
         }
     }
 

@@ -46,12 +46,12 @@ pub enum StreamError {
     },
     #[error("the polling thread can't be started: {0}")]
     Thread(std::io::Error),
+    #[error("the polling thread panicked, see above; this is a bug: please report it with the log")]
+    Panicked,
     #[error("the topics can't be subscribed to: {0}; check kafka.topics")]
     Subscribe(KafkaError),
     #[error("Kafka doesn't say where partitions start: {0}")]
     Locate(KafkaError),
-    #[error("partitions can't be assigned: {0}; restart the program")]
-    Assign(KafkaError),
     #[error("Kafka's client can't go on: {0}; restart the program")]
     Fatal(KafkaError),
     /// A checkpoint to which the log has no record.

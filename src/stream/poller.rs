@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::Receiver,
+        mpsc::{Receiver, TryRecvError},
     },
     time::{Duration, Instant},
 };
@@ -121,8 +121,16 @@ impl Poller {
 
     /// One round: commands, one poll, and what follows from it.
     fn turn(&mut self, reading: bool) {
-        while let Ok(command) = self.commands.try_recv() {
-            self.obey(command);
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => break,
+                // The handle was dropped, so nobody will commit: the group should give the partitions to others.
+                Err(TryRecvError::Disconnected) => {
+                    self.closing = true;
+                    break;
+                }
+            }
         }
         if !reading && !self.paused {
             self.pause();
