@@ -1,6 +1,7 @@
 //! `sessionfold offsets`: where the checkpoints stand, and the decision how a halted partition goes on.
 
 use std::{
+    cmp::Ordering,
     io::{IsTerminal, Write, stdin, stdout},
     process::ExitCode,
     str::FromStr,
@@ -33,7 +34,8 @@ enum OffsetsCommand {
     ///
     /// For a partition that halted because retention ran over its checkpoint or its topic was made anew. Records
     /// between the old checkpoint and a later new one are skipped for good; records after an earlier one are read again,
-    /// which the fold takes for the duplicates that they are. Restart the instances afterwards.
+    /// where events are taken for the duplicates that they are, and bad records become dead letters once more. Restart
+    /// the instances that halted the partition afterwards.
     ///
     /// Example: sessionfold offsets adopt --topic dev.omniclaude.tool.executed.v1 --partition 0 --to earliest
     Adopt(AdoptArgs),
@@ -51,6 +53,9 @@ struct AdoptArgs {
     /// Don't ask
     #[arg(long)]
     yes: bool,
+    /// Also to an offset outside the log as the broker tells it
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -121,12 +126,23 @@ async fn adopt(config: &Config, store: &Store, ends: &[LogEnds], args: AdoptArgs
         Target::Latest => ends.latest,
         Target::Offset(offset) => offset,
     };
-    println!("group {group_id}: the checkpoint of {partition} goes from {expected} to {next}");
+    println!(
+        "group {group_id}: the checkpoint of {partition} goes from {expected} to {next}; its log holds {} to {}",
+        ends.earliest, ends.latest
+    );
+    if !args.force && !(ends.earliest..=ends.latest).contains(&next) {
+        return Err(Failure::Usage(anyhow!("{next} is outside the log, where reading would halt; --force does it")));
+    }
+    match next.get().cmp(&expected.get()) {
+        Ordering::Greater => println!("{} offsets are skipped for good", next.get() - expected.get()),
+        Ordering::Less => println!("what the log holds from {next} on is read, again where it was read before"),
+        Ordering::Equal => println!("that is where it stands"),
+    }
     if !args.yes && !confirm()? {
         return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
     }
     store.move_checkpoint(group_id, CheckpointMove { partition, expected, next }).await?;
-    println!("done; restart the instances of the group");
+    println!("done; restart the instances that halted the partition");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -36,17 +36,14 @@ async fn show(monitor: Monitor) {
         let line = format!(
             "{:>9} records/s   lag {:>9}   committed {:>10}",
             grouped(per_second(committed - before, now - at)),
-            monitor.progress.lag().map_or_else(|| "?".to_owned(), grouped),
+            monitor.lag().map_or_else(|| "?".to_owned(), grouped),
             grouped(committed),
         );
         (before, at) = (committed, now);
-        if terminal {
-            print!("\r\x1b[2K{line}");
-        } else {
-            println!("{line}");
-        }
-        // Nobody reads any more: the run goes on all the same.
-        let _ = stdout().flush();
+        // Where nobody reads any more, the run goes on all the same.
+        let mut out = stdout();
+        let _ = if terminal { write!(out, "\r\x1b[2K{line}") } else { writeln!(out, "{line}") };
+        let _ = out.flush();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use sessionfold::{
     config::Config,
@@ -38,12 +38,15 @@ pub(super) async fn execute(config: Config, args: RunArgs) -> CommandResult {
     let monitor = service.monitor();
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
     let outcome = until_stopped(service, &config, &store, &mut signals).await?;
-    report_transactions(&store);
+    report_progress(&monitor, &store, Totals::default());
     store.close().await;
     if args.drain
         && let Some(totals) = outcome
     {
         summary::print(&totals, monitor.progress.discarded(), monitor.working_time());
+        if totals.halted > 0 {
+            return Err(anyhow!("{} partition(s) halted, see above; the others were drained", totals.halted).into());
+        }
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
@@ -94,10 +97,11 @@ async fn until_stopped(
     let mut running = std::pin::pin!(service.run());
     let mut reports = tokio::time::interval(REPORT_INTERVAL);
     reports.tick().await;
+    let mut reported = Totals::default();
     loop {
         tokio::select! {
             result = &mut running => return Ok(Some(result?)),
-            _ = reports.tick() => report_progress(&monitor, store),
+            _ = reports.tick() => reported = report_progress(&monitor, store, reported),
             () = signals.received() => break,
         }
     }
@@ -113,8 +117,13 @@ async fn until_stopped(
     }
 }
 
-fn report_progress(monitor: &Monitor, store: &Store) {
+/// Tells how far the run is, and of dead letters since the report before. Returns the totals told.
+fn report_progress(monitor: &Monitor, store: &Store, before: Totals) -> Totals {
     let totals = monitor.counts.totals();
+    if totals.dead_letters() > before.dead_letters() {
+        let new = totals.dead_letters() - before.dead_letters();
+        tracing::warn!(new, in_all = totals.dead_letter_reasons(), "records were set aside as dead letters");
+    }
     tracing::info!(
         read = monitor.progress.read(),
         applied = totals.applied,
@@ -123,11 +132,13 @@ fn report_progress(monitor: &Monitor, store: &Store) {
         dead_letters = totals.dead_letters(),
         conflicts = totals.conflicts,
         fences = totals.fences,
-        lag = monitor.progress.lag(),
+        lag = monitor.lag(),
+        halted = totals.halted,
         paused = monitor.progress.is_paused(),
         "progress"
     );
     report_transactions(store);
+    totals
 }
 
 fn report_transactions(store: &Store) {

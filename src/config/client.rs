@@ -20,7 +20,7 @@ const OFFSETS: &str = "would let Kafka decide where reading starts or ends";
 const CHECKPOINTS: &str = "leave it out: the checkpoints in Postgres decide where reading starts and what is done";
 
 /// Properties on which the program's guarantees rest: name, why not, what instead. Old names of the same too.
-const OWNED: [(&str, &str, &str); 8] = [
+const OWNED: [(&str, &str, &str); 9] = [
     ("bootstrap.servers", SET_BY, "use kafka.brokers"),
     ("metadata.broker.list", SET_BY, "use kafka.brokers"),
     ("group.id", SET_BY, "use kafka.group_id"),
@@ -29,6 +29,7 @@ const OWNED: [(&str, &str, &str); 8] = [
     ("enable.auto.offset.store", OFFSETS, CHECKPOINTS),
     ("auto.offset.reset", OFFSETS, CHECKPOINTS),
     ("enable.partition.eof", OFFSETS, CHECKPOINTS),
+    ("statistics.interval.ms", SET_BY, "leave it out: the end of a drain and the lag are taken from the statistics"),
 ];
 
 /// The value of a property. Passed on as text, whatever it means.

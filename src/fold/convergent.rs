@@ -1,7 +1,7 @@
 //! The convergent aggregator: a session's snapshot is a function of the set of its events.
 //!
 //! The state holds sums, least and greatest elements only, so taking events in is commutative, and an event costs the
-//! same in a session of a million as in one of ten. An event that replaces another can't be taken out of a greatest
+//! same in a session of a million as in one of ten. (What grows is the tally of tool names, by the number of names.) An event that replaces another can't be taken out of a greatest
 //! element again; such a session is folded anew ([`Verdict::Supersedes`]).
 
 use std::{collections::BTreeMap, time::Duration};

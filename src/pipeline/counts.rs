@@ -19,6 +19,8 @@ pub struct Totals {
     pub conflicts: u64,
     /// How often a checkpoint had moved, so that the batch was let go.
     pub fences: u64,
+    /// How many partitions halted, since their checkpoints lie outside their logs.
+    pub halted: u64,
 }
 
 impl Totals {
@@ -29,6 +31,12 @@ impl Totals {
     /// The reasons that occurred, with how often.
     pub fn dead_letters_by_reason(&self) -> impl Iterator<Item = (Reason, u64)> {
         Reason::ALL.into_iter().zip(self.dead_letters).filter(|(_, count)| *count > 0)
+    }
+
+    /// The same as a text: `schema 3, too_large 1`.
+    pub fn dead_letter_reasons(&self) -> String {
+        let reasons = self.dead_letters_by_reason().map(|(reason, count)| format!("{} {count}", reason.as_str()));
+        reasons.collect::<Vec<_>>().join(", ")
     }
 
     /// All records whose fate is known.
@@ -48,6 +56,7 @@ impl Totals {
         self.batches += other.batches;
         self.conflicts += other.conflicts;
         self.fences += other.fences;
+        self.halted += other.halted;
         for (sum, count) in self.dead_letters.iter_mut().zip(other.dead_letters) {
             *sum += count;
         }

@@ -17,12 +17,10 @@ use crate::{store::StoreError, stream::StreamError};
 pub enum PipelineError {
     #[error(transparent)]
     Stream(#[from] StreamError),
-    #[error("Postgres: {0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error("Postgres refuses a dead letter: {0}; look for constraints or triggers that were added to dead_letters")]
     DeadLetterRefused(StoreError),
-    #[error("{0} partition(s) halted, see above; the others were drained")]
-    Halted(usize),
     #[error(
         "the records read don't add up: {read} read, but {discarded} let go and {accounted} accounted for; \
          this is a bug: please report it with the log"

@@ -27,8 +27,10 @@ pub struct Pipeline<A> {
     aggregator: A,
     group_id: String,
     counts: Arc<Counts>,
-    halted: usize,
 }
+
+/// After this many conflicts in a row a smaller part of the batch is tried: it meets fewer other writers.
+const CONFLICTS_BEFORE_HALVING: u32 = 8;
 
 /// What came of the attempt to commit the front of a batch.
 #[must_use]
@@ -46,7 +48,7 @@ struct InDoubt {
 
 impl<A: Aggregator> Pipeline<A> {
     pub fn new(store: Store, aggregator: A, group_id: impl Into<String>) -> Self {
-        Self { store, aggregator, group_id: group_id.into(), counts: Arc::default(), halted: 0 }
+        Self { store, aggregator, group_id: group_id.into(), counts: Arc::default() }
     }
 
     /// The running totals.
@@ -72,9 +74,6 @@ impl<A: Aggregator> Pipeline<A> {
         if read != discarded + accounted {
             return Err(PipelineError::NotConserved { read, discarded, accounted });
         }
-        if self.halted > 0 {
-            return Err(PipelineError::Halted(self.halted));
-        }
         Ok(totals)
     }
 
@@ -88,10 +87,20 @@ impl<A: Aggregator> Pipeline<A> {
                         let span = tracing::info_span!("batch", correlation_id = %Uuid::now_v7());
                         self.process(consumer, batch).instrument(span).await?;
                     }
-                    None => return Ok(()),
+                    None => return self.hear_the_rest(consumer).await,
                 },
             }
         }
+    }
+
+    /// What the polling thread said last must not be missed, least of all why it stopped.
+    async fn hear_the_rest(&mut self, consumer: &mut Consumer) -> Result<(), PipelineError> {
+        while let Ok(notice) = consumer.notices.try_recv() {
+            if matches!(notice, Notice::Halted(_) | Notice::Failed(_)) {
+                self.on_notice(consumer, notice).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn on_notice(&mut self, consumer: &Consumer, notice: Notice) -> Result<(), PipelineError> {
@@ -105,7 +114,7 @@ impl<A: Aggregator> Pipeline<A> {
             }
             Notice::Halted(error) => {
                 tracing::error!(%error, "a partition halted; the others go on");
-                self.halted += 1;
+                self.counts.add(&Totals { halted: 1, ..Totals::default() });
             }
             Notice::Failed(error) => return Err(error.into()),
         }
@@ -155,30 +164,27 @@ impl<A: Aggregator> Pipeline<A> {
             let all = work.len();
             if let Attempted::Refused(error) = self.commit_front(consumer, &mut work, all).await? {
                 tracing::warn!(%error, records = work.len(), "looking for the event that Postgres refuses");
-                self.commit_up_to_the_refused(consumer, &mut work, error).await?;
+                self.commit_up_to_the_refused(consumer, &mut work).await?;
             }
         }
         Ok(())
     }
 
     /// Halves the refused front until its first refused event is found: commits what is before it, and makes a dead
-    /// letter of it. Takes one transaction a halving.
-    async fn commit_up_to_the_refused(
-        &self,
-        consumer: &Consumer,
-        work: &mut Work,
-        mut error: StoreError,
-    ) -> Result<(), PipelineError> {
+    /// letter of it. Takes one transaction a halving, and one to see the event refused by itself.
+    async fn commit_up_to_the_refused(&self, consumer: &Consumer, work: &mut Work) -> Result<(), PipelineError> {
         let mut suspects = work.len();
         while suspects > 1 {
             let (half, before) = (suspects / 2, work.len());
             match self.commit_front(consumer, work, half).await? {
                 Attempted::Done if work.len() == before - half => suspects -= half,
-                Attempted::Refused(refused) if work.len() == before => (suspects, error) = (half, refused),
+                Attempted::Refused(_) if work.len() == before => suspects = half,
                 // Partitions were taken away meanwhile: what is left is another batch.
                 Attempted::Done | Attempted::Refused(_) => return Ok(()),
             }
         }
+        // Halving told where it must be, but not that it is refused alone.
+        let Attempted::Refused(error) = self.commit_front(consumer, work, 1).await? else { return Ok(()) };
         if work.condemn_first(error.sqlstate.as_deref()) {
             Ok(())
         } else {
@@ -186,7 +192,8 @@ impl<A: Aggregator> Pipeline<A> {
         }
     }
 
-    /// Commits the first `count` items of the work, through conflicts, fences and outages.
+    /// Commits the first `count` items of the work, through conflicts, fences and outages. Fewer, where that many take
+    /// Postgres too long or never find their sessions unchanged.
     async fn commit_front(
         &self,
         consumer: &Consumer,
@@ -196,10 +203,11 @@ impl<A: Aggregator> Pipeline<A> {
         let mut conflicts = Backoff::new(Duration::from_millis(2), Duration::from_millis(500));
         let mut outages = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut in_doubt: Option<InDoubt> = None;
+        let mut most = count;
         loop {
             let discarded = work.retain(|slice| consumer.leases.is_current(&slice.lease));
             consumer.progress.add_discarded(discarded);
-            let count = count.min(work.len());
+            let count = most.min(work.len());
             if count == 0 {
                 return Ok(Attempted::Done);
             }
@@ -217,6 +225,9 @@ impl<A: Aggregator> Pipeline<A> {
                 Err(CommitError::Conflict) => {
                     self.counts.add(&Totals { conflicts: 1, ..Totals::default() });
                     tokio::time::sleep(conflicts.next_delay()).await;
+                    if conflicts.attempts().is_multiple_of(CONFLICTS_BEFORE_HALVING) {
+                        most = (count / 2).max(1);
+                    }
                 }
                 Err(CommitError::Fenced(fenced)) => {
                     let resolved =
@@ -234,6 +245,8 @@ impl<A: Aggregator> Pipeline<A> {
                     Failure::Contention | Failure::Unavailable | Failure::InDoubt => {
                         if error.failure == Failure::InDoubt {
                             in_doubt = Some(InDoubt { moves, totals });
+                        } else if error.is_statement_timeout() {
+                            most = (count / 2).max(1);
                         }
                         wait_out(&error, &mut outages).await;
                     }
@@ -277,9 +290,7 @@ impl<A: Aggregator> Pipeline<A> {
             "batch committed"
         );
         if totals.dead_letters() > 0 {
-            let reasons: Vec<String> =
-                totals.dead_letters_by_reason().map(|(reason, count)| format!("{} {count}", reason.as_str())).collect();
-            tracing::warn!(count = totals.dead_letters(), reasons = reasons.join(", "), "dead letters");
+            tracing::debug!(reasons = totals.dead_letter_reasons(), "dead letters");
         }
         self.counts.add(totals);
         work.advance(count);
@@ -300,7 +311,7 @@ impl<A: Aggregator> Pipeline<A> {
 
 async fn wait_out(error: &StoreError, backoff: &mut Backoff) {
     let delay = backoff.next_delay();
-    tracing::warn!(%error, retry_in_ms = delay.as_millis(), "Postgres is not available; nothing is lost, trying again");
+    tracing::warn!(%error, retry_in_ms = delay.as_millis(), "Postgres did not take it; nothing is lost, trying again");
     tokio::time::sleep(delay).await;
 }
 

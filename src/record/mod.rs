@@ -34,10 +34,11 @@ impl Record {
         }
     }
 
-    /// The record's size, in bytes of what was sent.
+    /// About how much memory the record takes, in bytes. An empty header is two bytes on the wire, but more here.
     pub fn bytes(&self) -> usize {
         let length = |part: &Option<Box<[u8]>>| part.as_ref().map_or(0, |part| part.len());
-        let headers: usize = self.headers.iter().map(|header| header.key.len() + length(&header.value)).sum();
+        let headers: usize =
+            self.headers.iter().map(|header| size_of::<Header>() + header.key.len() + length(&header.value)).sum();
         length(&self.value) + length(&self.key) + headers
     }
 }

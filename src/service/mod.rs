@@ -52,6 +52,12 @@ pub struct Monitor {
 }
 
 impl Monitor {
+    /// Records that the logs hold and the tables don't yet; none before Kafka told where the logs end.
+    pub fn lag(&self) -> Option<u64> {
+        let committed = self.counts.totals().records() + self.progress.discarded();
+        Some(self.progress.lag()? + self.progress.read().saturating_sub(committed))
+    }
+
     /// From the first record read to the last batch committed: the time without the wait for the group.
     pub fn working_time(&self) -> Duration {
         let time = self.progress.first_read_at().zip(self.counts.last_commit_at());

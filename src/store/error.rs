@@ -32,9 +32,19 @@ impl StoreError {
         Self { failure, what: what.into(), sqlstate: None }
     }
 
+    /// No answer at all, for longer than any statement may take.
+    pub(super) fn silent() -> Self {
+        Self::new(Failure::Unavailable, "Postgres does not answer")
+    }
+
     /// A stored row that this build can't have written.
     pub(super) fn corrupt(table: &str, column: &str) -> Self {
         Self::new(Failure::Setup, format!("table {table} holds a value in column {column} that this build can't read"))
+    }
+
+    /// Postgres gave up on a statement that took too long: less at once may succeed.
+    pub fn is_statement_timeout(&self) -> bool {
+        self.sqlstate.as_deref() == Some("57014")
     }
 
     /// The same failure, met while COMMIT was under way.
@@ -80,6 +90,8 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
 fn classify(sqlstate: &str) -> Failure {
     match sqlstate {
         "40001" | "40P01" => Failure::Contention,
+        // Sessions ended for being idle in a transaction, or for its length.
+        "25P03" | "25P04" => Failure::Unavailable,
         // Read-only: what a standby answers while another server is being promoted.
         "25006" => Failure::Unavailable,
         // Data exceptions, constraint violations, program limits (an index row too long), and what a trigger of the

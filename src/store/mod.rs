@@ -27,7 +27,7 @@ pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
@@ -74,9 +74,14 @@ impl Store {
     pub async fn connect_once(&self) -> Result<String, StoreError> {
         const VERSION: &str = "/* server_version */ SELECT current_setting('server_version')";
         let options = self.transactions.pool().connect_options();
-        let mut connection = PgConnection::connect_with(&options).await?;
-        let version: String = sqlx::query_scalar(VERSION).fetch_one(&mut connection).await?;
-        connection.close().await?;
+        let ask = async {
+            let mut connection = PgConnection::connect_with(&options).await?;
+            let version: String = sqlx::query_scalar(VERSION).fetch_one(&mut connection).await?;
+            connection.close().await?;
+            Ok::<_, StoreError>(version)
+        };
+        let patience = self.transactions.pool().options().get_acquire_timeout();
+        let version = tokio::time::timeout(patience, ask).await.unwrap_or_else(|_| Err(StoreError::silent()))?;
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         Ok(format!("Postgres {version}, database {database} at {}:{}", options.get_host(), options.get_port()))
     }
@@ -84,13 +89,16 @@ impl Store {
     /// Prepares every statement, which checks it against the tables as they are.
     ///
     /// # Errors
-    /// At the first that doesn't fit: a table, a column or the right to use the schema is missing.
+    /// At the first that doesn't fit: a table, a column or the right to use the schema is missing. Also if somebody
+    /// holds the tables locked.
     pub async fn check_statements(&self) -> Result<usize, StoreError> {
         let mut connection = self.transactions.pool().acquire().await?;
         let statements = || STATEMENTS.into_iter().chain(events::STATEMENTS);
+        connection.execute("SET lock_timeout = '5s'").await?;
         for statement in statements() {
             connection.prepare(statement.into_sql_str()).await?;
         }
+        connection.execute("RESET lock_timeout").await?;
         Ok(statements().count())
     }
 
@@ -99,8 +107,10 @@ impl Store {
         self.transactions.statistics()
     }
 
-    /// Closes the connections; waits until they are.
+    /// Closes the connections, in good order where that takes less than a second.
     pub async fn close(&self) {
-        self.transactions.pool().close().await;
+        if tokio::time::timeout(Duration::from_secs(1), self.transactions.pool().close()).await.is_err() {
+            tracing::debug!("the connections to Postgres were not closed in time");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{
-    PgPool,
+    ConnectOptions, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -23,6 +23,11 @@ pub struct PoolOptions {
 pub(super) fn open(options: PoolOptions) -> PgPool {
     let connect = options.connect.options([
         ("search_path", options.schema.as_str()),
+        // Should this host vanish inside a transaction, its locks must not outlive it by the hours of TCP's defaults.
+        ("idle_in_transaction_session_timeout", "60s"),
+        ("tcp_keepalives_idle", "30"),
+        ("tcp_keepalives_interval", "10"),
+        ("tcp_keepalives_count", "3"),
         // Tables grow by millions of rows while a statement stays prepared: a plan made for an empty table must not
         // be kept.
         ("plan_cache_mode", "force_custom_plan"),
@@ -32,6 +37,8 @@ pub(super) fn open(options: PoolOptions) -> PgPool {
         ("enable_mergejoin", "off"),
         ("enable_seqscan", "off"),
     ]);
+    // sqlx would log statements, with all their text, that wait for a lock or take a second.
+    let connect = connect.disable_statement_logging();
     PgPoolOptions::new()
         .max_connections(options.max_connections)
         .acquire_timeout(options.connect_timeout)

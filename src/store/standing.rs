@@ -93,9 +93,11 @@ async fn read<A: Aggregator>(
         let session = LoadedSession { version: Version::from_stored(version), status, state };
         standing.sessions.insert(session_id, session);
     }
-    // An event can be stored only where its session is.
-    let known: Vec<&Event> =
+    // An event can be stored only where its session is. Each key is asked for once, however often it came.
+    let mut known: Vec<&Event> =
         batch.iter().copied().filter(|event| standing.sessions.contains_key(&event.session_id)).collect();
+    known.sort_unstable_by(|a, b| (&a.session_id, a.key()).cmp(&(&b.session_id, b.key())));
+    known.dedup_by(|a, b| a.session_id == b.session_id && a.key() == b.key());
     events::find(connection, &known, |event| {
         standing.events.entry(event.session_id.clone()).or_default().insert(event.key(), event);
     })

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::backoff::Backoff;
 
@@ -110,13 +110,27 @@ impl Transactions {
         body: &mut impl AsyncFnMut(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
-        // Made of our own numbers and words only.
-        let begin = AssertSqlSafe(spec.begin(self.statement_timeout));
-        let mut transaction = connection.begin_with(begin).await.map_err(StoreError::from)?;
-        // Dropping the transaction on an error queues its rollback.
-        let value = body(&mut transaction).await?;
-        transaction.commit().await.map_err(|error| StoreError::from(error).during_commit())?;
-        Ok(value)
+        // Postgres ends a statement that takes too long. Where it can't, because it or the way to it is gone without a
+        // word, nothing but this ends the wait.
+        let patience = spec.statement_timeout.unwrap_or(self.statement_timeout) * 2 + Duration::from_secs(5);
+        let result =
+            match tokio::time::timeout(patience, in_transaction(&mut connection, spec, self.statement_timeout, body))
+                .await
+            {
+                Ok(Ok((value, transaction))) => match tokio::time::timeout(patience, transaction.commit()).await {
+                    Ok(committed) => {
+                        return committed
+                            .map(|()| value)
+                            .map_err(|error| StoreError::from(error).during_commit().into());
+                    }
+                    Err(_) => Err(StoreError::silent().during_commit().into()),
+                },
+                Ok(Err(error)) => return Err(error),
+                Err(_) => Err(StoreError::silent().into()),
+            };
+        // It would be asked whether it still lives before it is used again, and wouldn't answer that either.
+        connection.close_on_drop();
+        result
     }
 
     fn count(&self, name: &'static str, time: Duration, committed: bool, retry: bool) {
@@ -127,6 +141,20 @@ impl Transactions {
         entry.retries += u64::from(retry);
         entry.failures += u64::from(!committed && !retry);
     }
+}
+
+/// Begins and runs the body. Dropping the transaction, on an error, queues its rollback.
+async fn in_transaction<'c, T, E: From<StoreError>>(
+    connection: &'c mut PgConnection,
+    spec: &TransactionSpec,
+    statement_timeout: Duration,
+    body: &mut impl AsyncFnMut(&mut PgConnection) -> Result<T, E>,
+) -> Result<(T, Transaction<'c, Postgres>), E> {
+    // Made of our own numbers and words only.
+    let begin = AssertSqlSafe(spec.begin(statement_timeout));
+    let mut transaction = connection.begin_with(begin).await.map_err(StoreError::from)?;
+    let value = body(&mut transaction).await?;
+    Ok((value, transaction))
 }
 
 /// What the runner needs to know of a body's error: whether it is one of Postgres's.

@@ -20,6 +20,9 @@ use super::{
 
 /// How long Kafka may take to answer a question about a partition.
 const LOCATE: Duration = Duration::from_secs(10);
+/// How often in a row an assignment may be refused, and how long to wait in between.
+const MOST_REFUSED_STARTS: u32 = 100;
+const BETWEEN_STARTS: Duration = Duration::from_millis(100);
 
 impl Poller {
     pub(super) fn locate(&mut self, leases: Vec<Lease>) {
@@ -37,7 +40,14 @@ impl Poller {
         let start = |lease: &Lease| {
             let TopicPartition { topic, partition } = lease.partition();
             match committed.find_partition(topic, *partition).map(|element| element.offset()) {
-                Some(Offset::Offset(offset)) => Ok(NextOffset::new(offset)),
+                Some(Offset::Offset(offset)) => {
+                    tracing::warn!(
+                        partition = %lease.partition(),
+                        offset,
+                        "no checkpoint: starting at Kafka's committed offset; earlier records are not in these tables"
+                    );
+                    Ok(NextOffset::new(offset))
+                }
                 _ => self.consumer.fetch_watermarks(topic, *partition, LOCATE).map(|(low, _)| NextOffset::new(low)),
             }
         };
@@ -46,56 +56,69 @@ impl Poller {
 
     /// Assigns, or seeks where a partition was assigned before.
     pub(super) fn start(&mut self, positions: Vec<(Lease, NextOffset)>) {
-        let current: Vec<_> = positions.into_iter().filter(|(lease, _)| self.leases.is_current(lease)).collect();
-        if let Err(error) = self.assign_or_seek(&current) {
-            // librdkafka is about to tell of a rebalance that it knows of already; if it isn't, the next try succeeds.
-            tracing::warn!(%error, "partitions can't be started yet");
-            return self.tell(Notice::Granted(current.into_iter().map(|(lease, _)| lease).collect()));
+        let current = positions.into_iter().filter(|(lease, _)| self.leases.is_current(lease));
+        let (known, new): (Vec<_>, Vec<_>) =
+            current.partition(|(lease, _)| self.readings.contains_key(lease.partition()));
+        let leases: Vec<Lease> = known.iter().chain(&new).map(|(lease, _)| lease.clone()).collect();
+        if let Err(error) = self.seek_all(known).and_then(|()| self.assign(new)) {
+            return self.start_later(leases, error);
         }
-        for (lease, position) in current {
-            tracing::debug!(partition = %lease.partition(), %position, "reading starts at the checkpoint");
-            self.readings.insert(lease.partition().clone(), Reading::new(lease, position));
-        }
+        self.refused_starts = 0;
         if self.paused {
             self.pause();
         }
     }
 
-    fn assign_or_seek(&self, positions: &[(Lease, NextOffset)]) -> Result<(), KafkaError> {
-        let mut new = TopicPartitionList::new();
-        for (lease, position) in positions {
-            let TopicPartition { topic, partition } = lease.partition();
-            let offset = Offset::Offset(position.get());
-            if self.readings.contains_key(lease.partition()) {
-                self.seek(lease.partition(), offset)?;
-            } else {
-                new.add_partition_offset(topic, *partition, offset)?;
-            }
+    /// librdkafka refuses an assignment while it is about to tell of the next rebalance, which makes this one void.
+    fn start_later(&mut self, leases: Vec<Lease>, error: KafkaError) {
+        self.refused_starts += 1;
+        if self.refused_starts > MOST_REFUSED_STARTS {
+            return self.fail(StreamError::Assign(error));
         }
-        if new.count() > 0 { self.assign(new) } else { Ok(()) }
+        tracing::warn!(%error, "partitions can't be started yet");
+        std::thread::sleep(BETWEEN_STARTS);
+        self.tell(Notice::Granted(leases));
     }
 
-    fn seek(&self, partition: &TopicPartition, offset: Offset) -> Result<(), KafkaError> {
-        self.consumer.seek(&partition.topic, partition.partition, offset, LOCATE)?;
-        self.consumer.resume(&list([partition]))
+    fn seek_all(&mut self, positions: Vec<(Lease, NextOffset)>) -> Result<(), KafkaError> {
+        for (lease, position) in positions {
+            let partition = lease.partition().clone();
+            self.consumer.seek(&partition.topic, partition.partition, Offset::Offset(position.get()), LOCATE)?;
+            self.consumer.resume(&list([&partition]))?;
+            self.readings.insert(partition, Reading::new(lease, position));
+        }
+        Ok(())
     }
 
-    fn assign(&self, new: TopicPartitionList) -> Result<(), KafkaError> {
-        let started: Vec<_> =
-            new.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect();
+    fn assign(&mut self, positions: Vec<(Lease, NextOffset)>) -> Result<(), KafkaError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let add = |list: &mut TopicPartitionList, partition: &TopicPartition, position: NextOffset| {
+            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(position.get()))
+        };
+        let mut assignment = TopicPartitionList::new();
+        for (lease, position) in &positions {
+            add(&mut assignment, lease.partition(), *position)?;
+        }
         match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&new)?,
+            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&assignment)?,
             // The eager protocol knows only whole assignments.
             _ => {
-                let mut all = new;
                 for (partition, reading) in &self.readings {
-                    let offset = Offset::Offset(reading.position().get());
-                    all.add_partition_offset(&partition.topic, partition.partition, offset)?;
+                    add(&mut assignment, partition, reading.position())?;
                 }
-                self.consumer.assign(&all)?;
+                self.consumer.assign(&assignment)?;
             }
         }
-        started.iter().for_each(|partition| self.consumer.context().mark_started(partition));
+        // librdkafka remembers a pause from an earlier assignment.
+        self.consumer.resume(&list(positions.iter().map(|(lease, _)| lease.partition())))?;
+        for (lease, position) in positions {
+            let partition = lease.partition().clone();
+            tracing::debug!(%partition, %position, "reading starts");
+            self.consumer.context().mark_started(&partition);
+            self.readings.insert(partition, Reading::new(lease, position));
+        }
         Ok(())
     }
 
@@ -129,24 +152,27 @@ impl Poller {
         }
         for partition in &revoked {
             self.readings.remove(partition);
-            self.committed.remove(partition);
         }
         self.discard_ended();
     }
 
-    /// Some partition's position is outside the log; the error doesn't say which one's.
-    pub(super) fn halt_outside_the_log(&mut self) {
+    /// Some partition's position is outside the log; the error doesn't say which one's, and librdkafka has stopped
+    /// fetching it. Where it can't be found out, nothing may go on as if nothing had happened.
+    pub(super) fn halt_outside_the_log(&mut self, error: &KafkaError) {
+        let mut found = false;
         let partitions: Vec<_> = self.readings.keys().cloned().collect();
         for partition in partitions {
-            match self.consumer.fetch_watermarks(&partition.topic, partition.partition, LOCATE) {
-                Ok((low, high)) => {
-                    let position = self.readings.get(&partition).map(|reading| reading.position().get());
-                    if position.is_some_and(|position| position < low || position > high) {
-                        self.halt(&partition, low, high);
-                    }
-                }
-                Err(error) => tracing::warn!(%partition, %error, "the ends of the log could not be asked for"),
+            let Ok((low, high)) = self.consumer.fetch_watermarks(&partition.topic, partition.partition, LOCATE) else {
+                break;
+            };
+            let position = self.readings.get(&partition).map(|reading| reading.position().get());
+            if position.is_some_and(|position| position < low || position > high) {
+                self.halt(&partition, low, high);
+                found = true;
             }
+        }
+        if !found {
+            self.fail(StreamError::Unreadable(error.clone()));
         }
     }
 

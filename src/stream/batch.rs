@@ -1,6 +1,12 @@
 //! Decoded records on their way from the polling thread to the pipeline.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use crate::{
     event::Decoded,
@@ -13,7 +19,7 @@ use super::lease::Lease;
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
     pub max_events: usize,
-    /// Of records as they were sent.
+    /// Of the records' keys, values and headers.
     pub max_bytes: usize,
     /// How old a batch may grow, from its first record on.
     pub max_wait: Duration,
@@ -38,10 +44,37 @@ pub struct Item {
 }
 
 /// Records in the order in which they were read. Within a slice they are consecutive: none between was left out.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Batch {
     pub slices: Vec<Slice>,
     pub items: Vec<Item>,
+    /// Held until the batch is dropped, which is when its fate is known.
+    in_flight: Option<InFlight>,
+}
+
+/// Counts the batches that were handed over and whose fate isn't known yet.
+#[derive(Debug, Default)]
+pub(super) struct InFlightCount(Arc<AtomicUsize>);
+
+impl InFlightCount {
+    /// What the pipeline said before it dropped the last batch can be heard once this is true.
+    pub(super) fn is_zero(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+
+    fn begin(&self) -> InFlight {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 impl Batch {
@@ -108,7 +141,14 @@ impl BatchBuilder {
         self.begun.map(|begun| self.limits.max_wait.saturating_sub(begun.elapsed()))
     }
 
-    pub(super) fn take(&mut self) -> Batch {
+    /// Hands out the batch, counted as in flight, and starts another.
+    pub(super) fn take(&mut self, count: &InFlightCount) -> Batch {
+        let mut batch = self.clear();
+        batch.in_flight = Some(count.begin());
+        batch
+    }
+
+    fn clear(&mut self) -> Batch {
         self.bytes = 0;
         self.begun = None;
         std::mem::take(&mut self.batch)
@@ -119,7 +159,7 @@ impl BatchBuilder {
         let discarded = self.batch.retain_slices(|slice| !ended(&slice.lease));
         self.bytes = self.batch.items.iter().map(|item| item.record.bytes()).sum();
         if self.is_empty() {
-            self.take();
+            self.clear();
         }
         discarded
     }

@@ -52,6 +52,14 @@ pub enum StreamError {
     Subscribe(KafkaError),
     #[error("Kafka doesn't say where partitions start: {0}")]
     Locate(KafkaError),
+    #[error("partitions can't be assigned: {0}; restart the program")]
+    Assign(KafkaError),
+    /// Records would be left out if reading went on.
+    #[error(
+        "Kafka has records that can't be read: {0}; look into the topic's log, restart the program, or go on behind \
+         them with `sessionfold offsets adopt`"
+    )]
+    Unreadable(KafkaError),
     #[error("Kafka's client can't go on: {0}; restart the program")]
     Fatal(KafkaError),
     /// A checkpoint to which the log has no record.

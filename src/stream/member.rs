@@ -25,14 +25,14 @@ pub(super) fn join(
     // How long fetching rests once that limit is reached. The default of a second starves a consumer that takes in the
     // whole limit in less.
     prefer(&mut client, "fetch.queue.backoff.ms", "10");
-    // The ends of the logs come with the statistics; a drain ends by them.
-    prefer(&mut client, "statistics.interval.ms", if until == Until::Drained { "200" } else { "1000" });
     prefer(&mut client, "allow.auto.create.topics", "false");
     client
         .set("group.id", &config.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
+        // The ends of the logs come with the statistics; a drain ends by them.
+        .set("statistics.interval.ms", if until == Until::Drained { "200" } else { "1000" })
         // Every assignment names its offset. One outside the log is an error, which somebody has to decide.
         .set("auto.offset.reset", "error");
     Ok(client.create_with_context(callbacks)?)

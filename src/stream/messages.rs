@@ -10,7 +10,7 @@ use super::{error::StreamError, lease::Lease};
 /// What the polling thread tells the pipeline, beside the batches.
 #[derive(Debug)]
 pub enum Notice {
-    /// Partitions were granted; they are read once [`Command::Start`] says from where.
+    /// Partitions were granted; they are read once `Command::Start` says from where.
     Granted(Vec<Lease>),
     /// Where Kafka would start, for partitions without a checkpoint.
     Located(Vec<(Lease, NextOffset)>),

@@ -21,12 +21,12 @@ use tokio::sync::mpsc::{Sender, UnboundedSender, error::TrySendError};
 
 use crate::{
     event::{Decoder, RecordTimestamp},
-    record::{NextOffset, Record, RecordOffset, TopicPartition},
+    record::{Record, RecordOffset, TopicPartition},
     store::Committed,
 };
 
 use super::{
-    batch::{Batch, BatchBuilder},
+    batch::{Batch, BatchBuilder, InFlightCount},
     error::StreamError,
     headers,
     lease::Leases,
@@ -40,6 +40,7 @@ use super::{
 
 /// How long a poll waits for a record, and so how long a command may wait for its turn.
 const POLL: Duration = Duration::from_millis(20);
+const LEAST_POLL: Duration = Duration::from_millis(2);
 /// A full pipeline is waited for this long before partitions are paused: pausing throws away what was fetched ahead.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Poller {
@@ -48,8 +49,8 @@ pub(super) struct Poller {
     until: Until,
     pub(super) builder: BatchBuilder,
     pub(super) readings: HashMap<TopicPartition, Reading>,
-    pub(super) committed: HashMap<TopicPartition, NextOffset>,
     batches: Option<Sender<Batch>>,
+    in_flight: InFlightCount,
     notices: UnboundedSender<Notice>,
     commands: Receiver<Command>,
     pub(super) leases: Arc<Leases>,
@@ -58,6 +59,7 @@ pub(super) struct Poller {
     /// Since when a full batch has been waiting for room.
     blocked_since: Option<Instant>,
     pub(super) paused: bool,
+    pub(super) refused_starts: u32,
     closing: bool,
 }
 
@@ -81,8 +83,8 @@ impl Poller {
             until: options.until,
             builder: BatchBuilder::new(options.limits),
             readings: HashMap::new(),
-            committed: HashMap::new(),
             batches: Some(batches),
+            in_flight: InFlightCount::default(),
             notices,
             commands,
             leases,
@@ -90,6 +92,7 @@ impl Poller {
             stop,
             blocked_since: None,
             paused: false,
+            refused_starts: 0,
             closing: false,
         })
     }
@@ -109,18 +112,39 @@ impl Poller {
         self.leave();
     }
 
-    fn is_done_reading(&self) -> bool {
+    fn is_done_reading(&mut self) -> bool {
         self.stop.load(Ordering::Relaxed) || (self.until == Until::Drained && self.is_drained())
     }
 
-    /// The group has answered, and everything that it gave us was read to its end.
-    fn is_drained(&self) -> bool {
+    /// The group has answered, and everything that it gave us was read to its end and committed.
+    fn is_drained(&mut self) -> bool {
+        if !self.builder.is_empty() || !self.in_flight.is_zero() {
+            return false;
+        }
+        // A batch may have ended in a fence, by which its partitions start anew: that is heard before the end is judged.
+        self.obey_commands();
         self.consumer.context().granted() == Some(self.readings.len())
             && self.readings.values().all(|reading| reading.is_halted() || reading.is_at_end())
     }
 
     /// One round: commands, one poll, and what follows from it.
     fn turn(&mut self, reading: bool) {
+        self.obey_commands();
+        if !reading && !self.paused {
+            self.pause();
+        } else if reading && self.paused && !self.builder.is_full() {
+            // The full batch was handed over, or let go of.
+            self.resume();
+        }
+        if self.hand_over_if_due(!reading) || self.paused {
+            self.poll();
+        } else {
+            // A full batch waits for room, and hasn't for long.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn obey_commands(&mut self) {
         loop {
             match self.commands.try_recv() {
                 Ok(command) => self.obey(command),
@@ -132,19 +156,11 @@ impl Poller {
                 }
             }
         }
-        if !reading && !self.paused {
-            self.pause();
-        }
-        if self.hand_over_if_due(!reading) || self.paused {
-            self.poll();
-        } else {
-            // A full batch waits for room, and hasn't for long.
-            std::thread::sleep(Duration::from_millis(1));
-        }
     }
 
     fn poll(&mut self) {
-        let timeout = self.builder.time_left().map_or(POLL, |left| left.min(POLL));
+        // A batch that is due and finds no room must not make the thread spin.
+        let timeout = self.builder.time_left().map_or(POLL, |left| left.clamp(LEAST_POLL, POLL));
         // The message borrows the consumer, which `self` owns beside what the message changes.
         match self.consumer.poll(timeout) {
             Some(Ok(message)) => {
@@ -167,12 +183,9 @@ impl Poller {
             return true;
         }
         let Some(batches) = &self.batches else { return true };
-        match batches.try_reserve().map(|room| room.send(self.builder.take())) {
+        match batches.try_reserve().map(|room| room.send(self.builder.take(&self.in_flight))) {
             Ok(()) => {
                 self.blocked_since = None;
-                if self.paused && !last {
-                    self.resume();
-                }
                 true
             }
             // The pipeline is gone; nobody will commit what was read.
@@ -202,24 +215,22 @@ impl Poller {
         }
     }
 
-    fn commit(&mut self, committed: &Committed) {
-        let owned = committed.offsets().iter().filter(|(partition, _)| self.readings.contains_key(partition));
-        let owned: Vec<_> = owned.cloned().collect();
-        if let Err(error) = self.commit_to_kafka(&owned, CommitMode::Async) {
+    /// Kafka's offsets follow the checkpoints, without being waited for: nothing depends on them. Leaving the group waits
+    /// for the answers that are still out.
+    fn commit(&self, committed: &Committed) {
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in committed.offsets() {
+            if self.readings.contains_key(partition) {
+                let offset = Offset::Offset(next.get());
+                // Refused only for an offset that no record can have.
+                let _ = list.add_partition_offset(&partition.topic, partition.partition, offset);
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
             tracing::debug!(%error, "Kafka did not take the committed offsets");
         }
-        self.committed.extend(owned);
-    }
-
-    fn commit_to_kafka(&self, offsets: &[(TopicPartition, NextOffset)], mode: CommitMode) -> Result<(), KafkaError> {
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let mut list = TopicPartitionList::new();
-        for (partition, next) in offsets {
-            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(next.get()))?;
-        }
-        self.consumer.commit(&list, mode)
     }
 
     fn fetching(&self) -> TopicPartitionList {
@@ -239,6 +250,7 @@ impl Poller {
     fn resume(&mut self) {
         let _ = self.consumer.resume(&self.fetching());
         tracing::debug!("partitions resumed");
+        self.blocked_since = None;
         self.paused = false;
         self.progress.set_paused(false);
     }
@@ -266,7 +278,11 @@ impl Poller {
     fn on_error(&mut self, error: &KafkaError) {
         match error {
             KafkaError::MessageConsumptionFatal(_) => self.fail(StreamError::Fatal(error.clone())),
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => self.halt_outside_the_log(),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => self.halt_outside_the_log(error),
+            // librdkafka leaves such records out and would go on behind them.
+            KafkaError::MessageConsumption(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::NotImplemented) => {
+                self.fail(StreamError::Unreadable(error.clone()));
+            }
             KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 tracing::warn!(%error, "a topic is missing; it is read once it is there");
             }
@@ -285,12 +301,8 @@ impl Poller {
         let _ = self.notices.send(notice);
     }
 
-    /// Kafka's offsets catch up with the checkpoints, then the group is left. Dropping the consumer does the latter.
+    /// Dropping the consumer leaves the group.
     fn leave(self) {
-        let offsets: Vec<_> = self.committed.iter().map(|(partition, next)| (partition.clone(), *next)).collect();
-        if let Err(error) = self.commit_to_kafka(&offsets, CommitMode::Sync) {
-            tracing::debug!(%error, "Kafka did not take the committed offsets");
-        }
         self.progress.add_discarded(self.builder.len());
         drop(self.consumer);
     }

@@ -41,8 +41,10 @@ struct Shared {
     started: HashSet<TopicPartition>,
     revoked: Vec<TopicPartition>,
     statistics: Option<Statistics>,
-    /// What the group gave us; none before it answered for the first time.
-    granted: Option<HashSet<TopicPartition>>,
+    /// What the group gave us.
+    granted: HashSet<TopicPartition>,
+    /// Whether `granted` is the group's last word: a revocation is always followed by an assignment, be it empty.
+    settled: bool,
 }
 
 impl Callbacks {
@@ -66,14 +68,19 @@ impl Callbacks {
         self.shared().statistics.take()
     }
 
-    /// How many partitions the group gave us; none before it has answered.
+    /// How many partitions the group gave us; none before it has answered, and while it rebalances.
     pub(super) fn granted(&self) -> Option<usize> {
-        self.shared().granted.as_ref().map(HashSet::len)
+        let shared = self.shared();
+        shared.settled.then(|| shared.granted.len())
     }
 
     fn grant(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
         tracing::info!(partitions = partitions.len(), "partitions assigned");
-        self.shared().granted.get_or_insert_default().extend(partitions.iter().cloned());
+        {
+            let mut shared = self.shared();
+            shared.granted.extend(partitions.iter().cloned());
+            shared.settled = true;
+        }
         let leases = self.leases.grant(partitions);
         // The receiver is gone only when the process stops.
         let _ = self.notices.send(Notice::Granted(leases));
@@ -90,9 +97,10 @@ impl Callbacks {
         // Where they are lost, somebody else has them already: there is nothing to hand over in good order.
         self.leases.end(&partitions, if lost { Duration::ZERO } else { PATIENCE });
         let mut shared = self.shared();
+        shared.settled = false;
         let mut fetched = TopicPartitionList::new();
         for partition in &partitions {
-            shared.granted.get_or_insert_default().remove(partition);
+            shared.granted.remove(partition);
             if shared.started.remove(partition) {
                 fetched.add_partition(&partition.topic, partition.partition);
             }

@@ -17,7 +17,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use crate::{
     deployment::{Deployment, MAX_VALUE_BYTES, drain},
     expected::Expected,
-    program::{run, until},
+    program::{Instance, run, until},
     tables::assert_tables_equal,
 };
 
@@ -90,11 +90,22 @@ async fn two_groups_that_fold_the_same_sessions_at_once_lose_no_update() {
     deployment.send(&sent).await;
     let first = deployment.config();
     deployment.set("SESSIONFOLD_KAFKA__GROUP_ID", &format!("{}-other", deployment.group_id));
-    let (one, other) = tokio::join!(drain(&first), deployment.drain());
+    // Both have read the sessions, the same ones, before either may write them.
+    let (mut blocker, mut observer) = (deployment.connect().await, deployment.connect().await);
+    let mut lock = blocker.begin().await.unwrap();
+    lock.execute("LOCK TABLE sessions IN EXCLUSIVE MODE").await.unwrap();
+    let meet = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let both = async || sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut observer).await.unwrap() == 2;
+        until("both wait to write", PATIENCE, both).await;
+        lock.rollback().await.unwrap();
+    };
+    let (one, other, ()) = tokio::join!(drain(&first), deployment.drain(), meet);
 
     let mut expected = Expected::of(&sent);
     assert_eq!(one.applied + other.applied, expected.distinct_events());
-    assert!(one.conflicts + other.conflicts > 0, "they never met: the test shows nothing");
+    assert!(one.conflicts + other.conflicts > 0);
     // Each group has its own checkpoints, and sets bad records aside for itself.
     expected.records *= 2;
     expected.dead_letters = expected.dead_letters.iter().flat_map(|letter| [letter.clone(), letter.clone()]).collect();
@@ -166,6 +177,39 @@ async fn a_pipeline_that_stands_still_pauses_the_partitions_and_holds_three_batc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rebalance_while_the_partitions_are_paused_neither_stalls_nor_ends_a_drain() {
+    let mut deployment = Deployment::new(2).await;
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
+    let sent = records(20_000, 26);
+    deployment.send(&sent).await;
+    let service = Service::start(&deployment.config(), open_store(&deployment.config()), Until::Drained).unwrap();
+    let progress = service.monitor().progress;
+
+    let (mut blocker, mut observer) = (deployment.connect().await, deployment.connect().await);
+    let another_comes_and_goes = async {
+        let created = async || {
+            let count = "SELECT count(*) FROM checkpoints";
+            sqlx::query_scalar::<_, i64>(count).fetch_one(&mut observer).await.unwrap() == 8
+        };
+        until("there are checkpoints", PATIENCE, created).await;
+        // Whoever commits has to wait; whoever starts may read.
+        let mut lock = blocker.begin().await.unwrap();
+        lock.execute("SELECT FROM checkpoints FOR UPDATE").await.unwrap();
+        until("the partitions are paused", PATIENCE, async || progress.is_paused()).await;
+        let mut other = Instance::start(&deployment, &["run"]);
+        until("partitions are revoked", PATIENCE, async || progress.discarded() > 0).await;
+        other.kill();
+        lock.rollback().await.unwrap();
+    };
+    let (totals, ()) = tokio::join!(service.run(), another_comes_and_goes);
+    // The killed one may still count as a member when the drain has ended; its partitions are left to the next one.
+    let (first, second) = (totals.unwrap(), deployment.drain().await);
+    assert!(first.applied > 3 * 500, "the drain ended with what was in memory");
+    assert_eq!(first.applied + second.applied, Expected::of(&sent).distinct_events());
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_beyond_the_log_halts_its_partition_until_somebody_decides() {
     let deployment = Deployment::new(2).await;
     let sent = records(2_000, 25);
@@ -230,8 +274,10 @@ async fn secrets_reach_no_row_but_a_dead_letters_value_and_no_log() {
 
     let output = run(&deployment, &["run", "--drain"]);
     assert!(output.status.success());
-    for stream in [output.stdout, output.stderr] {
-        assert!(!String::from_utf8_lossy(&stream).contains("PLANTED"));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains("TRACE") && log.contains("batch committed"), "the log is as talkative as it gets");
+    for stream in [&output.stdout, &output.stderr] {
+        assert!(!String::from_utf8_lossy(stream).contains("PLANTED"));
     }
     let mut connection = deployment.connect().await;
     for table in ["sessions", "prompts", "tool_executions", "lifecycle_events", "transitions", "checkpoints"] {

@@ -59,17 +59,17 @@ const SESSIONS: &str = "SELECT jsonb_build_object(
 
 /// A stored event as its normalized JSON, by which it is compared with the one sent.
 const EVENTS: [&str; 3] = [
-    "SELECT jsonb_build_object('event_type', 'hook.prompt.submitted', 'session_id', session_id,
+    "SELECT jsonb_build_object('event_type', 'hook.prompt.submitted', 'session_id', session_id, 'entity_id', entity_id,
         'correlation_id', correlation_id, 'causation_id', causation_id, 'task_id', task_id,
         'action_description', action_description, 'emitted_at', (extract(epoch FROM emitted_at) * 1000000)::bigint,
         'prompt_id', prompt_id, 'prompt_preview', prompt_preview, 'prompt_length', prompt_length,
         'detected_intent', detected_intent) FROM prompts",
-    "SELECT jsonb_build_object('event_type', 'hook.tool.executed', 'session_id', session_id,
+    "SELECT jsonb_build_object('event_type', 'hook.tool.executed', 'session_id', session_id, 'entity_id', entity_id,
         'correlation_id', correlation_id, 'causation_id', causation_id, 'task_id', task_id,
         'action_description', action_description, 'emitted_at', (extract(epoch FROM emitted_at) * 1000000)::bigint,
         'tool_execution_id', tool_execution_id, 'tool_name', tool_name, 'success', success,
         'duration_ms', duration_ms, 'summary', summary) FROM tool_executions",
-    "SELECT jsonb_build_object('event_type', 'hook.session.' || kind, 'session_id', session_id,
+    "SELECT jsonb_build_object('event_type', 'hook.session.' || kind, 'session_id', session_id, 'entity_id', entity_id,
         'correlation_id', correlation_id, 'causation_id', causation_id, 'task_id', task_id,
         'action_description', action_description, 'emitted_at', (extract(epoch FROM emitted_at) * 1000000)::bigint)
         || CASE kind WHEN 'started' THEN jsonb_build_object('working_directory', working_directory,
@@ -83,7 +83,6 @@ fn event_row(event: &Event) -> Value {
     let mut row = envelope["payload"].take();
     row["event_type"] = envelope["event_type"].take();
     row["emitted_at"] = instant(event.emitted_at).into();
-    row.as_object_mut().unwrap().remove("entity_id");
     row
 }
 

@@ -43,14 +43,18 @@ pub(super) const REPLACE: &str = concat!(
         AND l.causation_id = n.causation_id"
 );
 
-pub(super) const FIND: &str = "/* find_lifecycle_events */
-    SELECT l.* FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[])
-        AS k(session_id, kind, emitted_at, causation_id)
-    JOIN lifecycle_events l ON l.session_id = k.session_id AND l.kind = k.kind AND l.emitted_at = k.emitted_at
-        AND l.causation_id = k.causation_id";
+pub(super) const FIND: &str = concat!(
+    "/* find_lifecycle_events */ SELECT ",
+    columns!(),
+    " FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[]) AS k(key_session_id, key_kind, key_emitted_at, key_causation_id)
+    JOIN lifecycle_events ON session_id = key_session_id AND kind = key_kind AND emitted_at = key_emitted_at AND causation_id = key_causation_id"
+);
 
-pub(super) const OF_SESSIONS: &str = "/* lifecycle_events_of_sessions */
-    SELECT l.* FROM lifecycle_events l WHERE l.session_id = ANY($1::text[])";
+pub(super) const OF_SESSIONS: &str = concat!(
+    "/* lifecycle_events_of_sessions */ SELECT ",
+    columns!(),
+    " FROM lifecycle_events WHERE session_id = ANY($1::text[])"
+);
 
 #[derive(Default)]
 struct Columns<'a> {

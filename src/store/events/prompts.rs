@@ -42,12 +42,15 @@ pub(super) const REPLACE: &str = concat!(
     " WHERE p.session_id = n.session_id AND p.prompt_id = n.prompt_id"
 );
 
-pub(super) const FIND: &str = "/* find_prompts */
-    SELECT p.* FROM unnest($1::text[], $2::uuid[]) AS k(session_id, prompt_id)
-    JOIN prompts p ON p.session_id = k.session_id AND p.prompt_id = k.prompt_id";
+pub(super) const FIND: &str = concat!(
+    "/* find_prompts */ SELECT ",
+    columns!(),
+    " FROM unnest($1::text[], $2::uuid[]) AS k(key_session_id, key_prompt_id)
+    JOIN prompts ON session_id = key_session_id AND prompt_id = key_prompt_id"
+);
 
-pub(super) const OF_SESSIONS: &str = "/* prompts_of_sessions */
-    SELECT p.* FROM prompts p WHERE p.session_id = ANY($1::text[])";
+pub(super) const OF_SESSIONS: &str =
+    concat!("/* prompts_of_sessions */ SELECT ", columns!(), " FROM prompts WHERE session_id = ANY($1::text[])");
 
 #[derive(Default)]
 struct Columns<'a> {

@@ -42,12 +42,18 @@ pub(super) const REPLACE: &str = concat!(
     " WHERE t.session_id = n.session_id AND t.tool_execution_id = n.tool_execution_id"
 );
 
-pub(super) const FIND: &str = "/* find_tool_executions */
-    SELECT t.* FROM unnest($1::text[], $2::uuid[]) AS k(session_id, tool_execution_id)
-    JOIN tool_executions t ON t.session_id = k.session_id AND t.tool_execution_id = k.tool_execution_id";
+pub(super) const FIND: &str = concat!(
+    "/* find_tool_executions */ SELECT ",
+    columns!(),
+    " FROM unnest($1::text[], $2::uuid[]) AS k(key_session_id, key_tool_execution_id)
+    JOIN tool_executions ON session_id = key_session_id AND tool_execution_id = key_tool_execution_id"
+);
 
-pub(super) const OF_SESSIONS: &str = "/* tool_executions_of_sessions */
-    SELECT t.* FROM tool_executions t WHERE t.session_id = ANY($1::text[])";
+pub(super) const OF_SESSIONS: &str = concat!(
+    "/* tool_executions_of_sessions */ SELECT ",
+    columns!(),
+    " FROM tool_executions WHERE session_id = ANY($1::text[])"
+);
 
 #[derive(Default)]
 struct Columns<'a> {
