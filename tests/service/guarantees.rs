@@ -15,6 +15,7 @@ use sessionfold::{
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::{
+    crashes::committed_records,
     deployment::{Deployment, MAX_VALUE_BYTES, drain},
     expected::Expected,
     program::{Instance, run, until},
@@ -202,10 +203,11 @@ async fn a_rebalance_while_the_partitions_are_paused_neither_stalls_nor_ends_a_d
         lock.rollback().await.unwrap();
     };
     let (totals, ()) = tokio::join!(service.run(), another_comes_and_goes);
-    // The killed one may still count as a member when the drain has ended; its partitions are left to the next one.
-    let (first, second) = (totals.unwrap(), deployment.drain().await);
-    assert!(first.applied > 3 * 500, "the drain ended with what was in memory");
-    assert_eq!(first.applied + second.applied, Expected::of(&sent).distinct_events());
+    assert!(totals.unwrap().applied > 3 * 500, "the drain ended with what was in memory");
+    // The killed one may still count as a member, so the drain's share was perhaps a half. Somebody takes the rest.
+    let _rest = Instance::start(&deployment, &["run"]);
+    let all = async || committed_records(&mut observer).await == sent.len() as u64;
+    until("the rest is committed", PATIENCE, all).await;
     assert_tables_equal(&deployment, &Expected::of(&sent)).await;
 }
 
