@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A closed list of names, as they stand on the wire and in the database.
 macro_rules! wire_names {
     ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -49,3 +50,5 @@ wire_names! {
     /// Why a session ended, as its `ended` event says.
     EndReason { Clear = "clear", Logout = "logout", PromptInputExit = "prompt_input_exit", Other = "other" }
 }
+
+pub(crate) use wire_names;

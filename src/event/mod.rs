@@ -16,6 +16,7 @@ mod text;
 mod time;
 
 pub use decode::{Decoded, Decoder, WireRecord};
+pub(crate) use kind::wire_names;
 pub use kind::{EndReason, EventKind, HookSource};
 pub use number::{Count, DurationMs, DurationSeconds, OutOfRange};
 pub use redact::redact;

@@ -2,36 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::{EndReason, EventTime, HookSource, TaskId, Text};
+use crate::event::{EndReason, EventTime, HookSource, TaskId, Text, wire_names};
 
-macro_rules! names {
-    ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-        pub enum $name { $(#[serde(rename = $text)] $variant),+ }
-
-        impl $name {
-            /// The name in the database.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text),+ }
-            }
-
-            pub fn from_name(name: &str) -> Option<Self> {
-                [$($name::$variant),+].into_iter().find(|value| value.as_str() == name)
-            }
-        }
-    };
-}
-
-names! {
+wire_names! {
     /// Where a session stands. None is final: a later event simply changes the set.
     Status { Active = "active", Orphan = "orphan", Ended = "ended", TimedOut = "timed_out" }
 }
 
-names! {
+wire_names! {
     /// What a session's end is known from.
     Provenance { Explicit = "explicit", Timeout = "timeout" }
 }
