@@ -45,6 +45,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod backoff;
+pub mod cli;
 pub mod config;
 pub mod devstack;
 pub mod event;

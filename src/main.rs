@@ -1,10 +1,5 @@
-//! The program. Everything it does is in the library; here are its commands.
-
-#![deny(unsafe_code)]
-#![warn(clippy::unwrap_used, clippy::expect_used)]
-
-mod cli;
+//! The program. Everything it does is in the library; its commands are in `cli`.
 
 fn main() -> std::process::ExitCode {
-    cli::main()
+    sessionfold::cli::main(sessionfold::fold::SideAggregators::new())
 }

@@ -8,7 +8,10 @@ use sessionfold::{
         Body, BoundedText, Count, DurationSeconds, EndReason, Ended, Event, EventKey, EventTime, HookSource, Prompt,
         RedactedText, SessionId, Started, Tool,
     },
-    fold::{Aggregator, BatchFold, Convergent, ConvergentState, LoadedSession, Snapshot, Standing, Version},
+    fold::{
+        Aggregator, Aggregators, BatchFold, Convergent, ConvergentState, LoadedSession, SessionAggregator, Snapshot,
+        Standing, Version,
+    },
 };
 use uuid::Uuid;
 
@@ -82,8 +85,8 @@ impl Memory {
     }
 
     /// Folds a batch and stores what came of it; returns how many events were applied.
-    fn take(&mut self, aggregator: &Convergent, batch: &[Event]) -> u64 {
-        let mut fold = BatchFold::new(aggregator, self.standing(batch));
+    fn take(&mut self, aggregators: &Aggregators<Convergent>, batch: &[Event]) -> u64 {
+        let mut fold = BatchFold::new(aggregators, self.standing(batch));
         batch.iter().for_each(|event| fold.push(event));
         let refolded = fold.sessions_to_refold();
         let stored: Vec<Event> =
@@ -98,8 +101,8 @@ impl Memory {
                 assert!(events.insert(event.key(), event.clone()).is_some(), "a replaced event was not stored");
             }
             let version = change.read.map_or(Version::FIRST, |(version, _)| version.next());
-            let status = aggregator.snapshot(&change.state, None).status;
-            let session = LoadedSession { version, status, state: Some(change.state) };
+            let status = aggregators.session.snapshot(&change.folded.state, None).status;
+            let session = LoadedSession { version, status, folded: Some(change.folded), sides: Vec::new() };
             self.sessions.insert(change.session_id, session);
         }
         folded.outcome.applied
@@ -107,7 +110,7 @@ impl Memory {
 
     fn snapshots(&self, aggregator: &Convergent, as_of: Option<EventTime>) -> BTreeMap<SessionId, Snapshot> {
         let snapshot =
-            |session: &LoadedSession<ConvergentState>| aggregator.snapshot(session.state.as_ref().unwrap(), as_of);
+            |session: &LoadedSession<ConvergentState>| aggregator.snapshot(&session.folded.as_ref().unwrap().state, as_of);
         self.sessions.iter().map(|(id, session)| (id.clone(), snapshot(session))).collect()
     }
 }
@@ -126,7 +129,7 @@ fn model(aggregator: &Convergent, events: &[Event], as_of: Option<EventTime>) ->
     let snapshots = set.into_iter().map(|(id, events)| {
         let mut state = ConvergentState::default();
         for event in events.values() {
-            let _ = aggregator.apply(&mut state, event, None);
+            let _ = aggregator.apply(&mut state, event);
         }
         (id, aggregator.snapshot(&state, as_of))
     });
@@ -153,7 +156,7 @@ proptest! {
         let mut memory = Memory::default();
         let (mut begin, mut applied) = (0, 0);
         for end in ends {
-            applied += memory.take(&aggregator, &sent[begin..end]);
+            applied += memory.take(&Aggregators::new(aggregator.clone()), &sent[begin..end]);
             begin = end;
         }
 
@@ -167,7 +170,7 @@ proptest! {
         let aggregator = Convergent::default();
         let mut state = ConvergentState::default();
         for event in &events {
-            let _ = aggregator.apply(&mut state, event, None);
+            let _ = aggregator.apply(&mut state, event);
         }
         let json = serde_json::to_string(&state).unwrap();
         prop_assert_eq!(serde_json::from_str::<ConvergentState>(&json).unwrap(), state);

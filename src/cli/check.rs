@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use sessionfold::{
+use crate::{
     config::Config,
     service::{Finding, open_store, preflight},
 };
@@ -18,7 +18,7 @@ pub(super) async fn execute(config: Result<Config, Failure>) -> CommandResult {
             return Ok(ExitCode::from(2));
         }
     };
-    print_line("configuration", &Ok(format!("group {}, aggregator convergent", config.kafka.group_id)));
+    print_line("configuration", &Ok(format!("group {}, aggregator {}", config.kafka.group_id, config.aggregator.kind)));
     let store = open_store(&config);
     let findings = preflight(&config, &store, false).await;
     store.close().await;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sessionfold::config::Config;
+use crate::config::Config;
 
 use super::CommandResult;
 

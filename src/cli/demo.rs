@@ -5,11 +5,12 @@ use std::{process::ExitCode, time::Instant};
 use anyhow::Context;
 use chrono::{TimeDelta, Utc};
 use clap::Args;
-use sessionfold::{
-    config::{Config, Sources},
+use crate::{
+    config::{AggregatorKind, Config, Sources},
     devstack::{Options, Stack},
+    fold::{Aggregators, SessionAggregator, SideAggregators},
     generate::Shape,
-    service::{Service, open_store},
+    service::{Service, convergent, open_store, reference},
     store::{ExampleSession, Store},
     stream::{KindTopics, Until, create_topics},
 };
@@ -43,11 +44,11 @@ impl DemoArgs {
     }
 }
 
-pub(super) async fn execute(settings: SettingsArgs, args: DemoArgs) -> CommandResult {
+pub(super) async fn execute(settings: SettingsArgs, args: DemoArgs, sides: SideAggregators) -> CommandResult {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let keep = args.keeps();
     tokio::select! {
-        result = demonstrate(settings, &args, keep) => result,
+        result = demonstrate(settings, &args, sides, keep) => result,
         // Dropping the demo drops its stack, which ends both servers.
         _ = terminate.recv() => Ok(ExitCode::from(143)),
         _ = interrupt.recv() => {
@@ -57,7 +58,7 @@ pub(super) async fn execute(settings: SettingsArgs, args: DemoArgs) -> CommandRe
     }
 }
 
-async fn demonstrate(settings: SettingsArgs, args: &DemoArgs, keep: bool) -> CommandResult {
+async fn demonstrate(settings: SettingsArgs, args: &DemoArgs, sides: SideAggregators, keep: bool) -> CommandResult {
     let begun = Instant::now();
     println!("starting a private broker and a private Postgres …");
     let stack = Stack::start(&Options::default()).await?;
@@ -69,7 +70,14 @@ async fn demonstrate(settings: SettingsArgs, args: &DemoArgs, keep: bool) -> Com
     let store = open_store(&config);
     store.migrate().await?;
     println!("consuming until the end of every partition …");
-    consume(&config, &store).await?;
+    match config.aggregator.kind {
+        AggregatorKind::Convergent => {
+            consume(&config, &store, Aggregators { session: convergent(&config), sides }).await?;
+        }
+        AggregatorKind::Reference => {
+            consume(&config, &store, Aggregators { session: reference(&config), sides }).await?;
+        }
+    }
     print_overview(&store).await?;
     store.close().await;
 
@@ -129,9 +137,14 @@ async fn send_events(config: &Config, args: &DemoArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn consume(config: &Config, store: &Store) -> Result<(), Failure> {
+async fn consume<A: SessionAggregator>(
+    config: &Config,
+    store: &Store,
+    aggregators: Aggregators<A>,
+) -> Result<(), Failure> {
     let joining = Instant::now();
-    let service = Service::start(config, store.clone(), Until::Drained)?;
+    store.incomplete_aggregators(&aggregators).await?;
+    let service = Service::start(config, store.clone(), aggregators, Until::Drained)?;
     let monitor = service.monitor();
     let display = ProgressDisplay::start(monitor.clone());
     let totals = service.run().await.context("the demo's consumer failed")?;

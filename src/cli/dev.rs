@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
-use sessionfold::devstack::{Options, Stack, run_with_stack};
+use crate::devstack::{Options, Stack, run_with_stack};
 
 use super::CommandResult;
 

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
-use sessionfold::{
+use crate::{
     config::{Config, KafkaConfig},
     generate::{Generator, Shape},
     stream::{KindTopics, Producer, create_topics, produce},
@@ -89,7 +89,7 @@ pub(super) async fn send(kafka: KafkaConfig, shape: Shape, topics: KindTopics) -
         let producer = Producer::new(&kafka)?;
         let sent = produce(Generator::new(shape), &producer, &topics)?;
         producer.flush(Duration::from_secs(60))?;
-        Ok::<_, sessionfold::stream::StreamError>(sent)
+        Ok::<_, crate::stream::StreamError>(sent)
     });
     Ok(sending.await??)
 }

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stderr};
 
 use anyhow::{Context, anyhow};
-use sessionfold::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 use tracing_subscriber::{EnvFilter, fmt};
 
 use super::Failure;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use sessionfold::{
+use crate::{
     config::Config,
     service::{open_store, preflight_database},
 };

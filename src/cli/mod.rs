@@ -15,7 +15,11 @@ mod summary;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use sessionfold::config::{Config, Sources};
+
+use crate::{
+    config::{Config, Sources},
+    fold::SideAggregators,
+};
 
 /// Reads the session events of coding agents from Kafka, folds them per session, and keeps the result in Postgres.
 ///
@@ -83,11 +87,14 @@ impl SettingsArgs {
     }
 }
 
-pub(crate) fn main() -> ExitCode {
+/// Runs the program, with these aggregators beside the sessions' own.
+///
+/// The whole `main` of a program that plugs in aggregators; see the folder `examples`.
+pub fn main(sides: SideAggregators) -> ExitCode {
     let Cli { settings, command } = Cli::parse();
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
-            let result = runtime.block_on(dispatch(settings, command));
+            let result = runtime.block_on(dispatch(settings, command, sides));
             // Whoever still waits for a dead broker or database is not waited for.
             runtime.shutdown_timeout(Duration::from_millis(500));
             result
@@ -105,12 +112,12 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-async fn dispatch(settings: SettingsArgs, command: Command) -> CommandResult {
+async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregators) -> CommandResult {
     match command {
-        Command::Run(args) => run::execute(settings.load()?, args).await,
+        Command::Run(args) => run::execute(settings.load()?, args, sides).await,
         Command::Migrate => migrate::execute(settings.load()?).await,
         Command::Check => check::execute(settings.load()).await,
-        Command::Demo(args) => demo::execute(settings, args).await,
+        Command::Demo(args) => demo::execute(settings, args, sides).await,
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
         Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
         Command::Config => config::execute(&settings.load()?),

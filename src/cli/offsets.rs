@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
-use sessionfold::{
+use crate::{
     config::Config,
     record::{NextOffset, TopicPartition},
     service::{open_store, preflight_database},

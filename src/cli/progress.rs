@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sessionfold::service::Monitor;
+use crate::service::Monitor;
 
 /// Shows a running service's progress until it is dropped.
 pub(super) struct ProgressDisplay(tokio::task::JoinHandle<()>);

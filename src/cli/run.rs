@@ -4,10 +4,11 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use sessionfold::{
-    config::Config,
+use crate::{
+    config::{AggregatorKind, Config},
+    fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::Totals,
-    service::{Monitor, Service, open_store, preflight},
+    service::{Monitor, Service, convergent, open_store, preflight, reference},
     store::Store,
     stream::Until,
 };
@@ -25,20 +26,33 @@ pub(super) struct RunArgs {
 /// How often the log tells how far the run is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
-pub(super) async fn execute(config: Config, args: RunArgs) -> CommandResult {
+pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregators) -> CommandResult {
+    match config.aggregator.kind {
+        AggregatorKind::Convergent => {
+            let session = convergent(&config);
+            run(config, args, Aggregators { session, sides }).await
+        }
+        AggregatorKind::Reference => {
+            let session = reference(&config);
+            run(config, args, Aggregators { session, sides }).await
+        }
+    }
+}
+
+async fn run<A: SessionAggregator + Clone>(config: Config, args: RunArgs, aggregators: Aggregators<A>) -> CommandResult {
     logging::start(&config.log)?;
     let mut signals = Signals::new()?;
     let store = open_store(&config);
     tokio::select! {
-        prepared = prepare(&config, &store) => prepared?,
+        prepared = prepare(&config, &store, &aggregators) => prepared?,
         () = signals.received() => return Ok(ExitCode::SUCCESS),
     }
     let until = if args.drain { Until::Drained } else { Until::Stopped };
-    let service = Service::start(&config, store.clone(), until)?;
+    let service = Service::start(&config, store.clone(), aggregators, until)?;
     let monitor = service.monitor();
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
     let outcome = until_stopped(service, &config, &store, &mut signals).await?;
-    report_progress(&monitor, &store, Totals::default());
+    report_progress(&monitor, &store, &Totals::default());
     store.close().await;
     if args.drain
         && let Some(totals) = outcome
@@ -72,13 +86,20 @@ impl Signals {
 }
 
 /// Checks that everything is there, and applies migrations unless told not to.
-async fn prepare(config: &Config, store: &Store) -> Result<(), Failure> {
+async fn prepare<A: SessionAggregator>(
+    config: &Config,
+    store: &Store,
+    aggregators: &Aggregators<A>,
+) -> Result<(), Failure> {
     first_problem(&preflight(config, store, config.postgres.migrate).await)?;
     if config.postgres.migrate {
         let migrations = store.migrate().await.context("the migrations could not be applied")?;
         if migrations.applied > 0 {
             tracing::info!(applied = migrations.applied, schema = store.schema(), "migrations applied");
         }
+    }
+    for incomplete in store.incomplete_aggregators(aggregators).await? {
+        tracing::warn!("{incomplete}; `sessionfold verify --repair` folds all again");
     }
     if config.http.listen.is_some() {
         tracing::warn!("http.listen is set, but this version doesn't listen yet");
@@ -87,8 +108,8 @@ async fn prepare(config: &Config, store: &Store) -> Result<(), Failure> {
 }
 
 /// Runs the service until it ends by itself or a signal ends it. None where its end was not waited for.
-async fn until_stopped(
-    service: Service,
+async fn until_stopped<A: SessionAggregator>(
+    service: Service<A>,
     config: &Config,
     store: &Store,
     signals: &mut Signals,
@@ -101,7 +122,7 @@ async fn until_stopped(
     loop {
         tokio::select! {
             result = &mut running => return Ok(Some(result?)),
-            _ = reports.tick() => reported = report_progress(&monitor, store, reported),
+            _ = reports.tick() => reported = report_progress(&monitor, store, &reported),
             () = signals.received() => break,
         }
     }
@@ -118,7 +139,7 @@ async fn until_stopped(
 }
 
 /// Tells how far the run is, and of dead letters since the report before. Returns the totals told.
-fn report_progress(monitor: &Monitor, store: &Store, before: Totals) -> Totals {
+fn report_progress(monitor: &Monitor, store: &Store, before: &Totals) -> Totals {
     let totals = monitor.counts.totals();
     if totals.dead_letters() > before.dead_letters() {
         let new = totals.dead_letters() - before.dead_letters();
@@ -128,6 +149,7 @@ fn report_progress(monitor: &Monitor, store: &Store, before: Totals) -> Totals {
         read = monitor.progress.read(),
         applied = totals.applied,
         duplicates = totals.duplicates,
+        rejected = totals.rejected(),
         ignored = totals.ignored,
         dead_letters = totals.dead_letters(),
         conflicts = totals.conflicts,

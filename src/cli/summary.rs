@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sessionfold::pipeline::Totals;
+use crate::pipeline::Totals;
 
 use super::progress::{grouped, per_second};
 
@@ -11,6 +11,12 @@ pub(super) fn print(totals: &Totals, discarded: u64, time: Duration) {
     line("records", totals.records());
     line("applied", totals.applied);
     line("duplicates", totals.duplicates);
+    if totals.rejected() > 0 {
+        line("rejected", totals.rejected());
+        for (rejection, count) in &totals.rejected {
+            line(&format!("  {rejection}"), *count);
+        }
+    }
     line("ignored", totals.ignored);
     line("dead letters", totals.dead_letters());
     for (reason, count) in totals.dead_letters_by_reason() {

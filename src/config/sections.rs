@@ -63,18 +63,32 @@ impl PostgresConfig {
     }
 }
 
-/// How events become sessions. The `reference` of the contract joins in a later release.
+/// How events become sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AggregatorKind {
     /// Any order of the same events gives the same session.
     Convergent,
+    /// In the order of arrival, as the system before did.
+    Reference,
+}
+
+impl std::fmt::Display for AggregatorKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            AggregatorKind::Convergent => "convergent",
+            AggregatorKind::Reference => "reference",
+        })
+    }
 }
 
 fn aggregator_kind(text: String) -> Result<AggregatorKind, Refusal> {
     match text.as_str() {
         "convergent" => Ok(AggregatorKind::Convergent),
-        "reference" => Err(Refusal::new("`reference` is not in this version", "use `convergent`")),
-        other => Err(Refusal::new(format!("{} is not an aggregator", quoted(other)), "allowed: \"convergent\"")),
+        "reference" => Ok(AggregatorKind::Reference),
+        other => {
+            let allowed = "allowed: \"convergent\", \"reference\"";
+            Err(Refusal::new(format!("{} is not an aggregator", quoted(other)), allowed))
+        }
     }
 }
 
@@ -89,6 +103,8 @@ pub struct AggregatorConfig {
     pub reopen_grace: Duration,
     /// May be zero.
     pub future_tolerance: Duration,
+    /// Whether events that the aggregator rejects are kept as dead letters.
+    pub keep_rejected: bool,
 }
 
 impl AggregatorConfig {
@@ -99,6 +115,7 @@ impl AggregatorConfig {
             inactivity_timeout: settings.duration("aggregator.inactivity_timeout", SHORTEST..=LONGEST)?,
             reopen_grace: settings.duration("aggregator.reopen_grace", any.clone())?,
             future_tolerance: settings.duration("aggregator.future_tolerance", any)?,
+            keep_rejected: settings.boolean("aggregator.keep_rejected")?,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! same answer, which is what makes a replay decide alike.
 
 mod decode;
+mod digest;
 mod encode;
 mod fields;
 mod json;
@@ -16,6 +17,7 @@ mod text;
 mod time;
 
 pub use decode::{Decoded, Decoder, WireRecord};
+pub use digest::EventSetDigest;
 pub(crate) use kind::wire_names;
 pub use kind::{EndReason, EventKind, HookSource};
 pub use number::{Count, DurationMs, DurationSeconds, OutOfRange};

@@ -21,10 +21,13 @@ pub enum Reason {
     FutureTimestamp,
     /// Postgres refuses the data of exactly this event, for a cause that no retry can mend.
     Unstorable,
+    /// The aggregator rejects the event, and the configuration says to keep such. A dead letter only: it is counted
+    /// as rejected.
+    Rejected,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 7] = [
+    pub const ALL: [Reason; 8] = [
         Reason::TooLarge,
         Reason::InvalidJson,
         Reason::Schema,
@@ -32,6 +35,7 @@ impl Reason {
         Reason::UnsupportedSchemaVersion,
         Reason::FutureTimestamp,
         Reason::Unstorable,
+        Reason::Rejected,
     ];
 
     /// The name in the database, in logs and in metrics.
@@ -44,6 +48,7 @@ impl Reason {
             Reason::UnsupportedSchemaVersion => "unsupported_schema_version",
             Reason::FutureTimestamp => "future_timestamp",
             Reason::Unstorable => "unstorable",
+            Reason::Rejected => "rejected",
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The convergent aggregator: a session's snapshot is a function of the set of its events.
 //!
 //! The state holds sums, least and greatest elements only, so taking events in is commutative, and an event costs the
-//! same in a session of a million as in one of ten. (What grows is the tally of tool names, by the number of names.) An event that replaces another can't be taken out of a greatest
-//! element again; such a session is folded anew ([`Verdict::Supersedes`]).
+//! same in a session of a million as in one of ten. (What grows is the tally of tool names, by the number of names.) An
+//! event that replaces another can't be taken out of a greatest element again; such a session is folded anew
+//! ([`KnownVerdict::Supersedes`](super::KnownVerdict::Supersedes)).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +15,7 @@ use crate::event::{
 };
 
 use super::{
-    aggregator::{Aggregator, Verdict},
+    aggregator::{Aggregator, AggregatorId, SessionAggregator, Verdict},
     snapshot::{EndCause, Snapshot, Status},
 };
 
@@ -85,7 +86,8 @@ fn keep_first<T>(slot: &mut Option<(Position, T)>, position: Position, value: im
 }
 
 impl ConvergentState {
-    fn take(&mut self, event: &Event) {
+    /// Takes in an event that isn't in it yet.
+    pub(super) fn take(&mut self, event: &Event) {
         let position = event.position();
         keep_first(&mut self.first_event, position, || event.correlation_id);
         if let Some(task_id) = &event.task_id {
@@ -161,71 +163,91 @@ struct Ending {
 }
 
 impl Convergent {
-    fn status(
+    /// The status of a session that has ended one way or the other.
+    fn ending(
         &self,
         state: &ConvergentState,
-        last_event_at: EventTime,
+        counts: &Snapshot,
         as_of: Option<EventTime>,
-    ) -> (Status, Option<Ending>) {
-        let started_at = state.first_start.as_ref().map(|start| start.position.emitted_at);
-        let since_start = |end: EventTime| started_at.map(|start| end.seconds_since(start));
+    ) -> Option<(Status, Ending)> {
+        let since_start = |end: EventTime| counts.started_at.map(|start| end.seconds_since(start));
         if let Some((at, end)) = state.standing_end(self.reopen_grace) {
             let duration_seconds = end.duration_seconds.map(DurationSeconds::get).or_else(|| since_start(at));
-            return (Status::Ended, Some(Ending { at, duration_seconds, cause: EndCause::Explicit(end.reason) }));
+            return Some((Status::Ended, Ending { at, duration_seconds, cause: EndCause::Explicit(end.reason) }));
         }
-        if as_of.is_some_and(|as_of| as_of.is_later_by_at_least(self.inactivity_timeout, last_event_at)) {
-            let duration_seconds = since_start(last_event_at);
-            return (Status::TimedOut, Some(Ending { at: last_event_at, duration_seconds, cause: EndCause::Timeout }));
+        let at = counts.last_event_at;
+        let timed_out = as_of.is_some_and(|as_of| as_of.is_later_by_at_least(self.inactivity_timeout, at));
+        let ending = || Ending { at, duration_seconds: since_start(at), cause: EndCause::Timeout };
+        timed_out.then(|| (Status::TimedOut, ending()))
+    }
+}
+
+impl ConvergentState {
+    pub(super) fn last_event_at(&self) -> Option<EventTime> {
+        self.last_event_at
+    }
+
+    /// The fields that are sums and extremes, with the status of a session that has no end.
+    ///
+    /// # Panics
+    /// If no event was taken.
+    pub(super) fn counts(&self) -> Snapshot {
+        #[expect(clippy::expect_used, reason = "a state is stored only after it took an event, and every event sets both")]
+        let ((first, correlation_id), last_event_at) =
+            (self.first_event.expect("a first event"), self.last_event_at.expect("a last event"));
+        let start = self.first_start.as_ref();
+        let tool_count = self.tool_usage.values().sum();
+        Snapshot {
+            status: if start.is_some() { Status::Active } else { Status::Orphan },
+            correlation_id: start.map_or(correlation_id, |start| start.correlation_id),
+            task_id: self.first_task_id.as_ref().map(|(_, task)| task.clone()),
+            started_at: start.map(|start| start.position.emitted_at),
+            ended_at: None,
+            duration_seconds: None,
+            working_directory: start.map(|start| start.working_directory.clone()),
+            git_branch: self.first_git_branch.as_ref().map(|(_, branch)| branch.clone()),
+            hook_source: start.map(|start| start.hook_source),
+            end_cause: None,
+            run_count: self.run_count,
+            prompt_count: self.prompt_count,
+            tool_count,
+            tool_failure_count: self.tool_failure_count,
+            tools_used_count: self.tool_usage.len() as u64,
+            tool_usage: self.tool_usage.clone(),
+            event_count: self.run_count + self.end_count + self.prompt_count + tool_count,
+            first_event_at: first.emitted_at,
+            last_event_at,
         }
-        (if started_at.is_some() { Status::Active } else { Status::Orphan }, None)
     }
 }
 
 impl Aggregator for Convergent {
     type State = ConvergentState;
 
-    fn id(&self) -> &'static str {
-        "convergent/1"
+    fn id(&self) -> AggregatorId {
+        const { AggregatorId::new("convergent", 1) }
     }
 
-    fn apply(&self, state: &mut ConvergentState, event: &Event, standing: Option<&Event>) -> Verdict {
-        match standing {
-            None => {
-                state.take(event);
-                Verdict::Applied
-            }
-            Some(standing) if event.precedes(standing) => Verdict::Supersedes,
-            Some(_) => Verdict::Duplicate,
-        }
+    fn apply(&self, state: &mut ConvergentState, event: &Event) -> Verdict {
+        state.take(event);
+        Verdict::Applied
     }
+}
 
+impl SessionAggregator for Convergent {
     fn snapshot(&self, state: &ConvergentState, as_of: Option<EventTime>) -> Snapshot {
-        #[expect(clippy::expect_used, reason = "a state is made by applying an event, and every event sets both")]
-        let ((first, correlation_id), last_event_at) =
-            (state.first_event.expect("a first event"), state.last_event_at.expect("a last event"));
-        let start = state.first_start.as_ref();
-        let tool_count = state.tool_usage.values().sum();
-        let (status, ending) = self.status(state, last_event_at, as_of);
+        let counts = state.counts();
+        let Some((status, ending)) = self.ending(state, &counts, as_of) else { return counts };
         Snapshot {
             status,
-            correlation_id: start.map_or(correlation_id, |start| start.correlation_id),
-            task_id: state.first_task_id.as_ref().map(|(_, task)| task.clone()),
-            started_at: start.map(|start| start.position.emitted_at),
-            ended_at: ending.as_ref().map(|ending| ending.at),
-            duration_seconds: ending.as_ref().and_then(|ending| ending.duration_seconds),
-            working_directory: start.map(|start| start.working_directory.clone()),
-            git_branch: state.first_git_branch.as_ref().map(|(_, branch)| branch.clone()),
-            hook_source: start.map(|start| start.hook_source),
-            end_cause: ending.map(|ending| ending.cause),
-            run_count: state.run_count,
-            prompt_count: state.prompt_count,
-            tool_count,
-            tool_failure_count: state.tool_failure_count,
-            tools_used_count: state.tool_usage.len() as u64,
-            tool_usage: state.tool_usage.clone(),
-            event_count: state.run_count + state.end_count + state.prompt_count + tool_count,
-            first_event_at: first.emitted_at,
-            last_event_at,
+            ended_at: Some(ending.at),
+            duration_seconds: ending.duration_seconds,
+            end_cause: Some(ending.cause),
+            ..counts
         }
+    }
+
+    fn inactivity_timeout(&self) -> Duration {
+        self.inactivity_timeout
     }
 }

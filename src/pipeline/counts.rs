@@ -1,18 +1,24 @@
-//! The conservation law: every record that was read was applied, a duplicate, ignored, or a dead letter.
+//! The conservation law: every record that was read was applied, a duplicate, rejected, ignored, or a dead letter.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use crate::event::Reason;
+use crate::{
+    event::Reason,
+    fold::{Outcome, Rejection},
+};
 
 /// What became of records that were committed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub applied: u64,
     pub duplicates: u64,
     pub ignored: u64,
+    /// What the aggregator rejected, kept as dead letters or not.
+    pub rejected: BTreeMap<Rejection, u64>,
     pub(super) dead_letters: [u64; Reason::ALL.len()],
     pub batches: u64,
     /// How often a session had changed since it was read, so that the batch was folded again.
@@ -39,9 +45,24 @@ impl Totals {
         reasons.collect::<Vec<_>>().join(", ")
     }
 
+    /// All events that the aggregator rejected.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+
     /// All records whose fate is known.
     pub fn records(&self) -> u64 {
-        self.applied + self.duplicates + self.ignored + self.dead_letters()
+        self.applied + self.duplicates + self.rejected() + self.ignored + self.dead_letters()
+    }
+
+    /// Takes in what became of a batch's events.
+    pub(super) fn take(&mut self, outcome: &Outcome) {
+        self.applied = outcome.applied;
+        self.duplicates = outcome.duplicates;
+        self.rejected.clear();
+        for (_, rejection) in &outcome.rejected {
+            *self.rejected.entry(*rejection).or_default() += 1;
+        }
     }
 
     pub(super) fn add_dead_letter(&mut self, reason: Reason) {
@@ -53,6 +74,9 @@ impl Totals {
         self.applied += other.applied;
         self.duplicates += other.duplicates;
         self.ignored += other.ignored;
+        for (rejection, count) in &other.rejected {
+            *self.rejected.entry(*rejection).or_default() += count;
+        }
         self.batches += other.batches;
         self.conflicts += other.conflicts;
         self.fences += other.fences;
@@ -75,7 +99,7 @@ struct Running {
 
 impl Counts {
     pub fn totals(&self) -> Totals {
-        self.lock().totals
+        self.lock().totals.clone()
     }
 
     /// When the last batch was committed.

@@ -5,10 +5,12 @@
 
 mod counts;
 mod run;
+mod source;
 mod work;
 
 pub use counts::{Counts, Totals};
-pub use run::Pipeline;
+pub use run::{Pipeline, PipelineOptions};
+pub use source::Source;
 
 use crate::{store::StoreError, stream::StreamError};
 

@@ -8,25 +8,35 @@ use uuid::Uuid;
 use crate::{
     backoff::Backoff,
     event::Event,
-    fold::{Aggregator, BatchFold},
+    fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
-    store::{BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Store, StoreError},
-    stream::{Batch, Consumer, Lease, Notice},
+    store::{self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Storage, StoreError},
+    stream::{Batch, Input, Lease, Notice, ReadProgress},
 };
 
 use super::{
     PipelineError,
     counts::{Counts, Totals},
-    work::{Front, Work},
+    source::Source,
+    work::{Front, RejectedItem, Work},
 };
 
 /// One consumer's way into the store.
 #[derive(Debug)]
-pub struct Pipeline<A> {
-    store: Store,
-    aggregator: A,
-    group_id: String,
+pub struct Pipeline<S, A> {
+    store: S,
+    aggregators: Aggregators<A>,
+    options: PipelineOptions,
     counts: Arc<Counts>,
+}
+
+/// How a pipeline works.
+#[derive(Clone, Debug)]
+pub struct PipelineOptions {
+    /// By which checkpoints are kept.
+    pub group_id: String,
+    /// Whether events that the aggregator rejects are kept as dead letters.
+    pub keep_rejected: bool,
 }
 
 /// After this many conflicts in a row a smaller part of the batch is tried: it meets fewer other writers.
@@ -46,9 +56,9 @@ struct InDoubt {
     totals: Totals,
 }
 
-impl<A: Aggregator> Pipeline<A> {
-    pub fn new(store: Store, aggregator: A, group_id: impl Into<String>) -> Self {
-        Self { store, aggregator, group_id: group_id.into(), counts: Arc::default() }
+impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
+    pub fn new(store: S, aggregators: Aggregators<A>, options: PipelineOptions) -> Self {
+        Self { store, aggregators, options, counts: Arc::default() }
     }
 
     /// The running totals.
@@ -63,12 +73,16 @@ impl<A: Aggregator> Pipeline<A> {
     ///
     /// # Errors
     /// See [`PipelineError`].
-    pub async fn run(&mut self, mut consumer: Consumer) -> Result<Totals, PipelineError> {
+    pub async fn run<C: Source>(&mut self, mut consumer: C) -> Result<Totals, PipelineError> {
         let result = self.process_all(&mut consumer).await;
-        let progress = Arc::clone(&consumer.progress);
+        let progress = Arc::clone(consumer.progress());
         let closed = consumer.close().await;
         result?;
         closed?;
+        self.check_conservation(&progress)
+    }
+
+    fn check_conservation(&self, progress: &ReadProgress) -> Result<Totals, PipelineError> {
         let totals = self.counts.totals();
         let (read, discarded, accounted) = (progress.read(), progress.discarded(), totals.records());
         if read != discarded + accounted {
@@ -77,33 +91,20 @@ impl<A: Aggregator> Pipeline<A> {
         Ok(totals)
     }
 
-    async fn process_all(&mut self, consumer: &mut Consumer) -> Result<(), PipelineError> {
-        loop {
-            tokio::select! {
-                biased;
-                Some(notice) = consumer.notices.recv() => self.on_notice(consumer, notice).await?,
-                batch = consumer.batches.recv() => match batch {
-                    Some(batch) => {
-                        let span = tracing::info_span!("batch", correlation_id = %Uuid::now_v7());
-                        self.process(consumer, batch).instrument(span).await?;
-                    }
-                    None => return self.hear_the_rest(consumer).await,
-                },
-            }
-        }
-    }
-
-    /// What the polling thread said last must not be missed, least of all why it stopped.
-    async fn hear_the_rest(&mut self, consumer: &mut Consumer) -> Result<(), PipelineError> {
-        while let Ok(notice) = consumer.notices.try_recv() {
-            if matches!(notice, Notice::Halted(_) | Notice::Failed(_)) {
-                self.on_notice(consumer, notice).await?;
+    async fn process_all<C: Source>(&mut self, consumer: &mut C) -> Result<(), PipelineError> {
+        while let Some(input) = consumer.next().await {
+            match input {
+                Input::Notice(notice) => self.on_notice(consumer, notice).await?,
+                Input::Batch(batch) => {
+                    let span = tracing::info_span!("batch", correlation_id = %Uuid::now_v7());
+                    self.process(consumer, batch).instrument(span).await?;
+                }
             }
         }
         Ok(())
     }
 
-    async fn on_notice(&mut self, consumer: &Consumer, notice: Notice) -> Result<(), PipelineError> {
+    async fn on_notice(&mut self, consumer: &impl Source, notice: Notice) -> Result<(), PipelineError> {
         match notice {
             Notice::Granted(leases) => self.start_from_checkpoints(consumer, leases).await?,
             Notice::Located(starts) => self.start_from_kafka(consumer, starts).await?,
@@ -122,9 +123,9 @@ impl<A: Aggregator> Pipeline<A> {
     }
 
     /// Postgres is the authority on offsets; Kafka is asked only where there is no checkpoint.
-    async fn start_from_checkpoints(&self, consumer: &Consumer, leases: Vec<Lease>) -> Result<(), PipelineError> {
+    async fn start_from_checkpoints(&self, consumer: &impl Source, leases: Vec<Lease>) -> Result<(), PipelineError> {
         let partitions: Vec<TopicPartition> = leases.iter().map(|lease| lease.partition().clone()).collect();
-        let read = async || self.store.checkpoints(&self.group_id, &partitions).await;
+        let read = async || self.store.checkpoints(&self.options.group_id, &partitions).await;
         let Some(checkpoints) = until_available(consumer, &leases, read).await? else { return Ok(()) };
         let (known, unknown): (Vec<_>, Vec<_>) =
             leases.into_iter().partition(|lease| checkpoints.contains_key(lease.partition()));
@@ -141,13 +142,13 @@ impl<A: Aggregator> Pipeline<A> {
 
     async fn start_from_kafka(
         &self,
-        consumer: &Consumer,
+        consumer: &impl Source,
         starts: Vec<(Lease, NextOffset)>,
     ) -> Result<(), PipelineError> {
         let (leases, offsets): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
         let partitions = leases.iter().map(|lease| lease.partition().clone());
         let starts: Vec<(TopicPartition, NextOffset)> = partitions.zip(offsets).collect();
-        let create = async || self.store.create_checkpoints(&self.group_id, &starts).await;
+        let create = async || self.store.create_checkpoints(&self.options.group_id, &starts).await;
         let Some(checkpoints) = until_available(consumer, &leases, create).await? else { return Ok(()) };
         let started = leases.into_iter().filter_map(|lease| {
             let next = *checkpoints.get(lease.partition())?;
@@ -158,7 +159,7 @@ impl<A: Aggregator> Pipeline<A> {
     }
 
     /// Commits a batch, whatever it takes, or lets go of what somebody else now owns.
-    async fn process(&self, consumer: &Consumer, batch: Batch) -> Result<(), PipelineError> {
+    async fn process(&self, consumer: &impl Source, batch: Batch) -> Result<(), PipelineError> {
         let mut work = Work::new(batch);
         while work.len() > 0 {
             let all = work.len();
@@ -172,7 +173,7 @@ impl<A: Aggregator> Pipeline<A> {
 
     /// Halves the refused front until its first refused event is found: commits what is before it, and makes a dead
     /// letter of it. Takes one transaction a halving, and one to see the event refused by itself.
-    async fn commit_up_to_the_refused(&self, consumer: &Consumer, work: &mut Work) -> Result<(), PipelineError> {
+    async fn commit_up_to_the_refused(&self, consumer: &impl Source, work: &mut Work) -> Result<(), PipelineError> {
         let mut suspects = work.len();
         while suspects > 1 {
             let (half, before) = (suspects / 2, work.len());
@@ -196,7 +197,7 @@ impl<A: Aggregator> Pipeline<A> {
     /// Postgres too long or never find their sessions unchanged.
     async fn commit_front(
         &self,
-        consumer: &Consumer,
+        consumer: &impl Source,
         work: &mut Work,
         count: usize,
     ) -> Result<Attempted, PipelineError> {
@@ -205,14 +206,14 @@ impl<A: Aggregator> Pipeline<A> {
         let mut in_doubt: Option<InDoubt> = None;
         let mut most = count;
         loop {
-            let discarded = work.retain(|slice| consumer.leases.is_current(&slice.lease));
-            consumer.progress.add_discarded(discarded);
+            let discarded = work.retain(|slice| consumer.leases().is_current(&slice.lease));
+            consumer.progress().add_discarded(discarded);
             let count = most.min(work.len());
             if count == 0 {
                 return Ok(Attempted::Done);
             }
             let front = work.front(count);
-            let Some(held) = consumer.leases.hold(front.leases()) else { continue };
+            let Some(held) = consumer.leases().hold(front.leases()) else { continue };
             let moves = front.moves();
             let mut totals = front.totals();
             let result = self.attempt(front, &moves, &mut totals).await;
@@ -263,25 +264,27 @@ impl<A: Aggregator> Pipeline<A> {
         totals: &mut Totals,
     ) -> Result<Committed, CommitError> {
         let events: Vec<&Event> = front.events().collect();
-        let standing = self.store.standing(&self.aggregator, &events).await?;
-        let mut fold = BatchFold::new(&self.aggregator, standing);
+        let standing = self.store.standing(&self.aggregators, &events).await?;
+        let mut fold = BatchFold::new(&self.aggregators, standing);
         for event in events {
             fold.push(event);
         }
         let folded = self.store.finish_fold(fold).await?;
-        (totals.applied, totals.duplicates) = (folded.outcome.applied, folded.outcome.duplicates);
-        let dead_letters = front.dead_letters();
+        totals.take(&folded.outcome);
+        let rejected = if self.options.keep_rejected { front.rejected(&folded.outcome.rejected) } else { Vec::new() };
+        let mut dead_letters = front.dead_letters();
+        dead_letters.extend(rejected.iter().map(RejectedItem::dead_letter));
         let batch = BatchCommit {
-            group_id: &self.group_id,
+            group_id: &self.options.group_id,
             moves,
-            aggregator: &self.aggregator,
+            aggregators: &self.aggregators,
             changes: &folded.changes,
             dead_letters: &dead_letters,
         };
-        self.store.commit(&batch).await
+        store::commit(&self.store, &batch).await
     }
 
-    fn finish(&self, consumer: &Consumer, work: &mut Work, count: usize, committed: Committed, totals: &Totals) {
+    fn finish(&self, consumer: &impl Source, work: &mut Work, count: usize, committed: Committed, totals: &Totals) {
         tracing::debug!(
             records = count,
             applied = totals.applied,
@@ -299,12 +302,12 @@ impl<A: Aggregator> Pipeline<A> {
 
     /// Somebody else moved these checkpoints: their records are read again from where they stand now, by whoever has
     /// the partition.
-    fn let_go_of(&self, consumer: &Consumer, work: &mut Work, fenced: Fenced) {
+    fn let_go_of(&self, consumer: &impl Source, work: &mut Work, fenced: Fenced) {
         let partitions: Vec<_> = fenced.partitions.into_iter().map(|(partition, _)| partition).collect();
         tracing::warn!(partitions = partitions.len(), "fenced: the checkpoint was moved by another writer");
         self.counts.add(&Totals { fences: partitions.len() as u64, ..Totals::default() });
         let discarded = work.retain(|slice| !partitions.contains(slice.lease.partition()));
-        consumer.progress.add_discarded(discarded);
+        consumer.progress().add_discarded(discarded);
         consumer.restart(partitions);
     }
 }
@@ -317,7 +320,7 @@ async fn wait_out(error: &StoreError, backoff: &mut Backoff) {
 
 /// Repeats a statement until Postgres is available. None if all of these leases ended meanwhile.
 async fn until_available<T>(
-    consumer: &Consumer,
+    consumer: &impl Source,
     leases: &[Lease],
     mut statement: impl AsyncFnMut() -> Result<T, StoreError>,
 ) -> Result<Option<T>, PipelineError> {
@@ -328,7 +331,7 @@ async fn until_available<T>(
             Err(error) if matches!(error.failure, Failure::Data | Failure::Setup) => return Err(error.into()),
             Err(error) => wait_out(&error, &mut backoff).await,
         }
-        if !leases.iter().any(|lease| consumer.leases.is_current(lease)) {
+        if !leases.iter().any(|lease| consumer.leases().is_current(lease)) {
             return Ok(None);
         }
     }

@@ -4,7 +4,8 @@ use std::{collections::HashMap, ops::Range};
 
 use crate::{
     event::{Decoded, Event, Reason, Refusal},
-    record::NextOffset,
+    fold::Rejection,
+    record::{NextOffset, TopicPartition},
     store::{CheckpointMove, DeadLetter},
     stream::{Batch, Item, Lease, Slice},
 };
@@ -112,6 +113,17 @@ impl<'w> Front<'w> {
         self.items.iter().filter_map(letter).collect()
     }
 
+    /// The items behind these events, which the aggregator rejected.
+    pub(super) fn rejected(self, rejected: &[(usize, Rejection)]) -> Vec<RejectedItem<'w>> {
+        let mut events = self.items.iter().filter(|item| matches!(item.decoded, Decoded::Event(_))).enumerate();
+        let item = |(wanted, rejection): &(usize, Rejection)| {
+            let (_, item) = events.find(|(index, _)| index == wanted)?;
+            let refusal = Refusal::new(Reason::Rejected, rejection.0);
+            Some(RejectedItem { partition: self.slices[item.slice].lease.partition(), item, refusal })
+        };
+        rejected.iter().filter_map(item).collect()
+    }
+
     /// What becomes of the items that are no events.
     pub(super) fn totals(self) -> Totals {
         let mut totals = Totals { batches: 1, ..Totals::default() };
@@ -123,5 +135,20 @@ impl<'w> Front<'w> {
             }
         }
         totals
+    }
+}
+
+/// An event that the aggregator rejected, on its way to the dead letters.
+#[derive(Debug)]
+pub(super) struct RejectedItem<'w> {
+    partition: &'w TopicPartition,
+    item: &'w Item,
+    refusal: Refusal,
+}
+
+impl RejectedItem<'_> {
+    pub(super) fn dead_letter(&self) -> DeadLetter<'_> {
+        let Item { offset, record, .. } = self.item;
+        DeadLetter { partition: self.partition, offset: *offset, record, refusal: &self.refusal }
     }
 }

@@ -8,10 +8,10 @@ pub use preflight::{Finding, preflight, preflight_database};
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use crate::{
-    config::{AggregatorKind, Config},
+    config::Config,
     event::Decoder,
-    fold::Convergent,
-    pipeline::{Counts, Pipeline, PipelineError, Totals},
+    fold::{Aggregators, Convergent, Reference, SessionAggregator},
+    pipeline::{Counts, Pipeline, PipelineError, PipelineOptions, Totals},
     store::{PoolOptions, Store},
     stream::{BatchLimits, Consumer, ConsumerOptions, ReadProgress, Stopper, StreamError, Until},
 };
@@ -36,11 +36,24 @@ pub fn decoder(config: &Config) -> Decoder {
     }
 }
 
+/// The convergent aggregator, by the configuration.
+pub fn convergent(config: &Config) -> Convergent {
+    Convergent {
+        inactivity_timeout: config.aggregator.inactivity_timeout,
+        reopen_grace: config.aggregator.reopen_grace,
+    }
+}
+
+/// The reference aggregator, by the configuration.
+pub fn reference(config: &Config) -> Reference {
+    Reference { inactivity_timeout: config.aggregator.inactivity_timeout }
+}
+
 /// One member of the consumer group, with its way into the store.
 #[derive(Debug)]
-pub struct Service {
+pub struct Service<A> {
     consumer: Consumer,
-    pipeline: Pipeline<Convergent>,
+    pipeline: Pipeline<Store, A>,
 }
 
 /// A view on a running service. Cheap to clone.
@@ -65,17 +78,17 @@ impl Monitor {
     }
 }
 
-impl Service {
+impl<A: SessionAggregator> Service<A> {
     /// Joins the group.
     ///
     /// # Errors
     /// If librdkafka refuses the configuration.
-    pub fn start(config: &Config, store: Store, until: Until) -> Result<Self, StreamError> {
-        let AggregatorKind::Convergent = config.aggregator.kind;
-        let aggregator = Convergent {
-            inactivity_timeout: config.aggregator.inactivity_timeout,
-            reopen_grace: config.aggregator.reopen_grace,
-        };
+    pub fn start(
+        config: &Config,
+        store: Store,
+        aggregators: Aggregators<A>,
+        until: Until,
+    ) -> Result<Self, StreamError> {
         let consumer = Consumer::start(ConsumerOptions {
             kafka: config.kafka.clone(),
             decoder: decoder(config),
@@ -86,7 +99,11 @@ impl Service {
             },
             until,
         })?;
-        Ok(Self { consumer, pipeline: Pipeline::new(store, aggregator, config.kafka.group_id.clone()) })
+        let options = PipelineOptions {
+            group_id: config.kafka.group_id.clone(),
+            keep_rejected: config.aggregator.keep_rejected,
+        };
+        Ok(Self { consumer, pipeline: Pipeline::new(store, aggregators, options) })
     }
 
     pub fn monitor(&self) -> Monitor {

@@ -5,27 +5,27 @@ use sqlx::PgConnection;
 
 use crate::{
     event::Event,
-    fold::{Aggregator, SessionChange, Snapshot},
+    fold::{Aggregators, SessionAggregator, SessionChange, Snapshot},
 };
 
 use super::{
-    Store,
-    checkpoints::{self, CheckpointMove, Committed, Fenced},
+    Store, aggregates,
+    checkpoints::{self, CheckpointMove, Fenced},
     dead_letters::{self, DeadLetter},
     error::{Failure, StoreError},
-    events,
-    sessions::{self, Written},
+    events::{self, NewRow},
+    sessions::{self, Written, written_version},
     transaction::{AsStoreError, Isolation, TransactionSpec},
-    transitions,
+    transitions::{self, Cause},
 };
 
 /// Everything that a batch writes.
 #[derive(Debug)]
-pub struct BatchCommit<'a, A: Aggregator> {
+pub struct BatchCommit<'a, A: SessionAggregator> {
     pub group_id: &'a str,
     /// One for each partition in the batch.
     pub moves: &'a [CheckpointMove],
-    pub aggregator: &'a A,
+    pub aggregators: &'a Aggregators<A>,
     pub changes: &'a [SessionChange<'a, A::State>],
     pub dead_letters: &'a [DeadLetter<'a>],
 }
@@ -77,24 +77,34 @@ impl Store {
     ///
     /// # Errors
     /// See [`CommitError`].
-    pub async fn commit<A: Aggregator>(&self, batch: &BatchCommit<'_, A>) -> Result<Committed, CommitError> {
+    pub async fn commit<A: SessionAggregator>(&self, batch: &BatchCommit<'_, A>) -> Result<(), CommitError> {
+        let (session, changes) = (&batch.aggregators.session, batch.changes);
         let snapshots: Vec<Snapshot> =
-            batch.changes.iter().map(|change| batch.aggregator.snapshot(&change.state, None)).collect();
-        let added: Vec<&Event> = batch.changes.iter().flat_map(|change| change.added.iter().copied()).collect();
-        let replaced: Vec<&Event> = batch.changes.iter().flat_map(|change| change.replaced.iter().copied()).collect();
+            changes.iter().map(|change| session.snapshot(&change.folded.state, None)).collect();
+        let added: Vec<NewRow<'_>> = changes.iter().flat_map(|change| rows(change, session.depends_on_order())).collect();
+        let replaced: Vec<&Event> = changes.iter().flat_map(|change| change.replaced.iter().copied()).collect();
         let body = async |connection: &mut PgConnection| {
             checkpoints::advance(connection, batch.group_id, batch.moves).await?.map_err(CommitError::Fenced)?;
-            let written = sessions::write(connection, batch.aggregator, batch.changes, &snapshots).await?;
+            let written = sessions::write(connection, batch.aggregators, changes, &snapshots).await?;
             if written == Written::Conflict {
                 return Err(CommitError::Conflict);
             }
             events::insert(connection, &added).await?;
             events::replace(connection, &replaced).await?;
-            transitions::insert(connection, batch.changes, &snapshots).await?;
+            aggregates::write(connection, changes).await?;
+            transitions::insert(connection, Cause::Event, changes, &snapshots).await?;
             dead_letters::insert(connection, batch.dead_letters).await?;
             Ok(())
         };
-        self.transactions.run(&COMMIT, body).await?;
-        Ok(Committed::of(batch.moves))
+        self.transactions.run(&COMMIT, body).await
     }
+}
+
+/// The events that a change adds. A later batch has a greater version, so their numbers grow with their arrival.
+fn rows<'a, S>(change: &'a SessionChange<'_, S>, in_order: bool) -> impl Iterator<Item = NewRow<'a>> {
+    /// More events than a batch can have.
+    const ROOM: i64 = 1 << 20;
+    let first = written_version(change).get() * ROOM;
+    let arrival = move |index: i64| in_order.then_some(first + index);
+    (0..).zip(&change.added).map(move |(index, event)| NewRow { event, arrival: arrival(index) })
 }

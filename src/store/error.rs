@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::fold::AggregatorId;
+
 /// What a failure calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
@@ -28,7 +30,7 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    pub(super) fn new(failure: Failure, what: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(failure: Failure, what: impl Into<Cow<'static, str>>) -> Self {
         Self { failure, what: what.into(), sqlstate: None }
     }
 
@@ -40,6 +42,16 @@ impl StoreError {
     /// A stored row that this build can't have written.
     pub(super) fn corrupt(table: &str, column: &str) -> Self {
         Self::new(Failure::Setup, format!("table {table} holds a value in column {column} that this build can't read"))
+    }
+
+    /// What an aggregator that depends on the order of arrival can't carry on from.
+    pub(super) fn other_aggregator(wanted: AggregatorId) -> Self {
+        let what = format!(
+            "the tables hold sessions that another aggregator than {wanted} folded; {wanted} depends on the order of \
+             arrival, so it needs tables of its own: set postgres.schema and kafka.group_id to new names and read the \
+             topics from their beginning"
+        );
+        Self::new(Failure::Setup, what)
     }
 
     /// Postgres gave up on a statement that took too long: less at once may succeed.

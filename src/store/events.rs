@@ -3,13 +3,13 @@
 /// The columns that all three tables have, in the order of [`CommonColumns::bind`].
 macro_rules! common_columns {
     () => {
-        "session_id, emitted_at, entity_id, correlation_id, causation_id, task_id, action_description"
+        "session_id, emitted_at, entity_id, correlation_id, causation_id, task_id, action_description, arrival"
     };
 }
 
 macro_rules! common_types {
     () => {
-        "$1::text[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[]"
+        "$1::text[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[]"
     };
 }
 
@@ -46,25 +46,47 @@ pub(super) const STATEMENTS: [&str; 12] = [
     lifecycle::OF_SESSIONS,
 ];
 
+/// An event on its way to its table.
+#[derive(Clone, Copy)]
+pub(super) struct NewRow<'a> {
+    pub(super) event: &'a Event,
+    /// Where it stands in the session's order of arrival, if anybody asks.
+    pub(super) arrival: Option<i64>,
+}
+
+impl<'a> NewRow<'a> {
+    pub(super) fn of(event: &'a Event) -> Self {
+        Self { event, arrival: None }
+    }
+}
+
+/// An event as it was read.
+pub(super) struct StoredEvent {
+    pub(super) event: Event,
+    /// See [`NewRow::arrival`].
+    pub(super) arrival: Option<i64>,
+}
+
 /// Adds events that are not stored yet. Their sessions' rows were written before, in this transaction.
-pub(super) async fn insert(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
-    prompts::write(prompts::INSERT, connection, events).await?;
-    tools::write(tools::INSERT, connection, events).await?;
-    lifecycle::write(lifecycle::INSERT, connection, events).await
+pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+    prompts::write(prompts::INSERT, connection, rows.iter().copied()).await?;
+    tools::write(tools::INSERT, connection, rows.iter().copied()).await?;
+    lifecycle::write(lifecycle::INSERT, connection, rows.iter().copied()).await
 }
 
 /// Puts events in the place of stored ones with the same keys.
 pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
-    prompts::write(prompts::REPLACE, connection, events).await?;
-    tools::write(tools::REPLACE, connection, events).await?;
-    lifecycle::write(lifecycle::REPLACE, connection, events).await
+    let rows = || events.iter().copied().map(NewRow::of);
+    prompts::write(prompts::REPLACE, connection, rows()).await?;
+    tools::write(tools::REPLACE, connection, rows()).await?;
+    lifecycle::write(lifecycle::REPLACE, connection, rows()).await
 }
 
 /// Hands over the stored events that have the same keys as these.
 pub(super) async fn find(
     connection: &mut PgConnection,
     events: &[&Event],
-    mut take: impl FnMut(Event),
+    mut take: impl FnMut(StoredEvent),
 ) -> Result<(), StoreError> {
     prompts::find(connection, events, &mut take).await?;
     tools::find(connection, events, &mut take).await?;
@@ -75,7 +97,7 @@ pub(super) async fn find(
 pub(super) async fn for_each_of_sessions(
     connection: &mut PgConnection,
     sessions: &[&str],
-    mut take: impl FnMut(Event),
+    mut take: impl FnMut(StoredEvent),
 ) -> Result<(), StoreError> {
     for_each_row(sqlx::query(prompts::OF_SESSIONS).bind(sessions), connection, prompts::read, &mut take).await?;
     for_each_row(sqlx::query(tools::OF_SESSIONS).bind(sessions), connection, tools::read, &mut take).await?;
@@ -95,10 +117,12 @@ struct CommonColumns<'a> {
     causation_id: Vec<Uuid>,
     task_id: Vec<Option<&'a str>>,
     action_description: Vec<&'a str>,
+    arrival: Vec<Option<i64>>,
 }
 
 impl<'a> CommonColumns<'a> {
-    fn push(&mut self, event: &'a Event) {
+    fn push(&mut self, row: NewRow<'a>) {
+        let event = row.event;
         self.session_id.push(event.session_id.as_str());
         self.emitted_at.push(event.emitted_at.as_utc());
         self.entity_id.push(event.entity_id);
@@ -106,9 +130,10 @@ impl<'a> CommonColumns<'a> {
         self.causation_id.push(event.causation_id);
         self.task_id.push(event.task_id.as_ref().map(TaskId::as_str));
         self.action_description.push(event.action_description.as_str());
+        self.arrival.push(row.arrival);
     }
 
-    /// Binds `$1` to `$7`.
+    /// Binds `$1` to `$8`.
     fn bind<'q>(&'q self, query: Statement<'q>) -> Statement<'q> {
         query
             .bind(&self.session_id)
@@ -118,6 +143,7 @@ impl<'a> CommonColumns<'a> {
             .bind(&self.causation_id)
             .bind(&self.task_id)
             .bind(&self.action_description)
+            .bind(&self.arrival)
     }
 }
 
@@ -151,8 +177,8 @@ impl<'r> StoredRow<'r> {
         self.parse(column, |value: Option<T>| value.map(parse).transpose())
     }
 
-    fn event(&self, body: Body) -> Result<Event, StoreError> {
-        Ok(Event {
+    fn event(&self, body: Body) -> Result<StoredEvent, StoreError> {
+        let event = Event {
             session_id: self.parse("session_id", SessionId::parse)?,
             entity_id: self.get("entity_id")?,
             correlation_id: self.get("correlation_id")?,
@@ -161,7 +187,8 @@ impl<'r> StoredRow<'r> {
             task_id: self.nullable("task_id", |task: String| TaskId::parse(task))?,
             action_description: RedactedText::stored(self.get("action_description")?),
             body,
-        })
+        };
+        Ok(StoredEvent { event, arrival: self.get("arrival")? })
     }
 }
 
@@ -169,8 +196,8 @@ impl<'r> StoredRow<'r> {
 async fn for_each_row(
     query: Statement<'_>,
     connection: &mut PgConnection,
-    read: fn(&PgRow) -> Result<Event, StoreError>,
-    mut take: impl FnMut(Event),
+    read: fn(&PgRow) -> Result<StoredEvent, StoreError>,
+    mut take: impl FnMut(StoredEvent),
 ) -> Result<(), StoreError> {
     let mut rows = query.fetch(connection);
     while let Some(row) = rows.try_next().await? {

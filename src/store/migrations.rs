@@ -10,9 +10,10 @@ use super::{
     error::{Failure, StoreError},
 };
 
-const FILES: [(i64, &str, &str); 2] = [
+const FILES: [(i64, &str, &str); 3] = [
     (1, "sessions", include_str!("../../migrations/0001_sessions.sql")),
     (2, "stream", include_str!("../../migrations/0002_stream.sql")),
+    (3, "aggregators", include_str!("../../migrations/0003_aggregators.sql")),
 ];
 
 /// How a schema compares with this build.

@@ -5,6 +5,8 @@
 //! events: rows travel as arrays. Optimistic concurrency: every change of a session's events raises the version of its
 //! row, so a commit whose versions still stand was folded from what is stored.
 
+mod aggregates;
+mod aggregators;
 mod checkpoints;
 mod commit;
 mod dead_letters;
@@ -15,9 +17,11 @@ mod overview;
 mod pool;
 mod sessions;
 mod standing;
+mod storage;
 mod transaction;
 mod transitions;
 
+pub use aggregators::IncompleteAggregator;
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
 pub use commit::{BatchCommit, CommitError};
 pub use dead_letters::DeadLetter;
@@ -25,6 +29,7 @@ pub use error::{Failure, StoreError};
 pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
+pub use storage::{Storage, commit};
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 
 use std::{sync::Arc, time::Duration};
@@ -32,7 +37,13 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 13] = [
+const STATEMENTS: [&str; 19] = [
+    aggregators::READ,
+    aggregators::ANY_SESSION,
+    aggregators::UPSERT,
+    aggregates::READ,
+    aggregates::DELETE,
+    aggregates::UPSERT,
     checkpoints::LOCK,
     checkpoints::MOVE,
     checkpoints::READ,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     event::{EventTime, TaskId, Text},
-    fold::{Aggregator, SessionChange, Snapshot, Version},
+    fold::{AggregatorId, Aggregators, SessionAggregator, SessionChange, Snapshot, Version},
 };
 
 use super::error::StoreError;
@@ -18,7 +18,8 @@ macro_rules! folded_columns {
     () => {
         "session_id, status, correlation_id, task_id, started_at, ended_at, duration_seconds, working_directory, \
          git_branch, hook_source, end_reason, end_provenance, run_count, prompt_count, tool_count, tool_failure_count, \
-         tools_used_count, tool_usage, event_count, first_event_at, last_event_at, aggregator, state, version"
+         tools_used_count, tool_usage, event_count, first_event_at, last_event_at, aggregator, state, event_digest, \
+         version"
     };
 }
 
@@ -28,7 +29,7 @@ macro_rules! folded_rows {
             "unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[], ",
             "$7::double precision[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], ",
             "$14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::jsonb[], $19::bigint[], ",
-            "$20::timestamptz[], $21::timestamptz[], $22::text[], $23::jsonb[], $24::bigint[]) AS n(",
+            "$20::timestamptz[], $21::timestamptz[], $22::text[], $23::jsonb[], $24::bytea[], $25::bigint[]) AS n(",
             folded_columns!(),
             ")"
         )
@@ -52,8 +53,8 @@ pub(super) const UPDATE: &str = concat!(
         end_provenance = n.end_provenance, run_count = n.run_count, prompt_count = n.prompt_count,
         tool_count = n.tool_count, tool_failure_count = n.tool_failure_count, tools_used_count = n.tools_used_count,
         tool_usage = n.tool_usage, event_count = n.event_count, first_event_at = n.first_event_at,
-        last_event_at = n.last_event_at, aggregator = n.aggregator, state = n.state, version = n.version,
-        updated_at = now()
+        last_event_at = n.last_event_at, aggregator = n.aggregator, state = n.state, event_digest = n.event_digest,
+        sides = $26::text[], version = n.version, updated_at = now()
     FROM ",
     folded_rows!(),
     " WHERE s.session_id = n.session_id"
@@ -62,15 +63,14 @@ pub(super) const UPDATE: &str = concat!(
 pub(super) const INSERT: &str = concat!(
     "/* insert_sessions */ INSERT INTO sessions (",
     folded_columns!(),
-    ") SELECT ",
+    ", sides) SELECT ",
     folded_columns!(),
-    " FROM ",
+    ", $26::text[] FROM ",
     folded_rows!(),
     " ON CONFLICT (session_id) DO NOTHING"
 );
 
 /// Rows on their way to the database, a vector a column.
-#[derive(Default)]
 struct Columns<'a, S> {
     session_id: Vec<&'a str>,
     status: Vec<&'static str>,
@@ -93,9 +93,12 @@ struct Columns<'a, S> {
     event_count: Vec<i64>,
     first_event_at: Vec<DateTime<Utc>>,
     last_event_at: Vec<DateTime<Utc>>,
-    aggregator: Vec<&'static str>,
+    aggregator: Vec<String>,
     state: Vec<Json<&'a S>>,
+    event_digest: Vec<[u8; 16]>,
     version: Vec<i64>,
+    /// The same for all rows.
+    sides: Vec<String>,
 }
 
 /// A count of rows; they are far fewer than 2^63.
@@ -104,7 +107,38 @@ fn bigint(count: u64) -> i64 {
 }
 
 impl<'a, S: serde::Serialize> Columns<'a, S> {
-    fn push(&mut self, aggregator: &'static str, change: &'a SessionChange<'_, S>, snapshot: &'a Snapshot) {
+    fn of<A>(aggregators: &Aggregators<A>) -> Self {
+        Self {
+            session_id: Vec::new(),
+            status: Vec::new(),
+            correlation_id: Vec::new(),
+            task_id: Vec::new(),
+            started_at: Vec::new(),
+            ended_at: Vec::new(),
+            duration_seconds: Vec::new(),
+            working_directory: Vec::new(),
+            git_branch: Vec::new(),
+            hook_source: Vec::new(),
+            end_reason: Vec::new(),
+            end_provenance: Vec::new(),
+            run_count: Vec::new(),
+            prompt_count: Vec::new(),
+            tool_count: Vec::new(),
+            tool_failure_count: Vec::new(),
+            tools_used_count: Vec::new(),
+            tool_usage: Vec::new(),
+            event_count: Vec::new(),
+            first_event_at: Vec::new(),
+            last_event_at: Vec::new(),
+            aggregator: Vec::new(),
+            state: Vec::new(),
+            event_digest: Vec::new(),
+            version: Vec::new(),
+            sides: aggregators.sides.ids().map(|id| id.to_string()).collect(),
+        }
+    }
+
+    fn push(&mut self, aggregator: AggregatorId, change: &'a SessionChange<'_, S>, snapshot: &'a Snapshot) {
         let instant = |time: Option<EventTime>| time.map(EventTime::as_utc);
         self.session_id.push(change.session_id.as_str());
         self.status.push(snapshot.status.as_str());
@@ -127,8 +161,9 @@ impl<'a, S: serde::Serialize> Columns<'a, S> {
         self.event_count.push(bigint(snapshot.event_count));
         self.first_event_at.push(snapshot.first_event_at.as_utc());
         self.last_event_at.push(snapshot.last_event_at.as_utc());
-        self.aggregator.push(aggregator);
-        self.state.push(Json(&change.state));
+        self.aggregator.push(aggregator.to_string());
+        self.state.push(Json(&change.folded.state));
+        self.event_digest.push(change.folded.digest.to_bytes());
         self.version.push(written_version(change).get());
     }
 
@@ -157,7 +192,9 @@ impl<'a, S: serde::Serialize> Columns<'a, S> {
             .bind(&self.last_event_at)
             .bind(&self.aggregator)
             .bind(&self.state)
+            .bind(&self.event_digest)
             .bind(&self.version)
+            .bind(&self.sides)
     }
 }
 
@@ -176,16 +213,16 @@ pub(super) enum Written {
 
 /// Writes the rows of `changes`, which are sorted by session id, unless one was changed, created or deleted since it
 /// was read. Until the transaction ends, nobody else can change these sessions or add events to them.
-pub(super) async fn write<A: Aggregator>(
+pub(super) async fn write<A: SessionAggregator>(
     connection: &mut PgConnection,
-    aggregator: &A,
+    aggregators: &Aggregators<A>,
     changes: &[SessionChange<'_, A::State>],
     snapshots: &[Snapshot],
 ) -> Result<Written, StoreError> {
-    let (mut existing, mut new) = (Columns::default(), Columns::default());
+    let (mut existing, mut new) = (Columns::of(aggregators), Columns::of(aggregators));
     for (change, snapshot) in changes.iter().zip(snapshots) {
         let columns = if change.read.is_some() { &mut existing } else { &mut new };
-        columns.push(aggregator.id(), change, snapshot);
+        columns.push(aggregators.session.id(), change, snapshot);
     }
     // Existing rows are locked before new ones are made: two writers that wait for each other would have to meet in
     // one of the two phases, and within each the order is the same.

@@ -5,20 +5,22 @@ use std::time::Duration;
 use sqlx::{PgConnection, types::Json};
 
 use crate::{
-    event::{Event, SessionId},
-    fold::{Aggregator, BatchFold, Folded, LoadedSession, Standing, Status, Version},
+    event::{Event, EventSetDigest, SessionId},
+    fold::{
+        Aggregators, BatchFold, Folded, FoldedState, LoadedSession, SessionAggregator, Standing, Status, Version,
+    },
 };
 
 use super::{
-    Store,
+    Store, aggregates,
     error::StoreError,
-    events,
+    events::{self, StoredEvent},
     transaction::{Isolation, TransactionSpec},
 };
 
 /// The state is read only where it is this aggregator's.
 pub(super) const SESSIONS: &str = "/* read_sessions */
-    SELECT s.session_id, s.version, s.status, CASE WHEN s.aggregator = $2 THEN s.state END
+    SELECT s.session_id, s.version, s.status, CASE WHEN s.aggregator = $2 THEN s.state END, s.event_digest, s.sides
     FROM unnest($1::text[]) AS k(session_id)
     JOIN sessions s ON s.session_id = k.session_id";
 
@@ -36,19 +38,19 @@ const REFOLD: TransactionSpec =
     TransactionSpec { name: "read_for_refold", statement_timeout: Some(Duration::from_secs(600)), ..READ };
 
 impl Store {
-    /// The sessions of these events, and the stored events with the same keys.
+    /// The sessions of these events, the stored events with the same keys, and the side states that they belong to.
     ///
     /// # Errors
-    /// If Postgres can't be asked.
-    pub async fn standing<A: Aggregator>(
+    /// If Postgres can't be asked, or the tables are another aggregator's and this one can't fold them again.
+    pub async fn standing<A: SessionAggregator>(
         &self,
-        aggregator: &A,
+        aggregators: &Aggregators<A>,
         events: &[&Event],
     ) -> Result<Standing<A::State>, StoreError> {
         if events.is_empty() {
             return Ok(Standing::default());
         }
-        let body = async |connection: &mut PgConnection| read(connection, aggregator, events).await;
+        let body = async |connection: &mut PgConnection| read(connection, aggregators, events).await;
         self.transactions.run(&READ, body).await
     }
 
@@ -56,7 +58,7 @@ impl Store {
     ///
     /// # Errors
     /// If Postgres can't be asked.
-    pub async fn finish_fold<'e, A: Aggregator>(
+    pub async fn finish_fold<'e, A: SessionAggregator>(
         &self,
         fold: BatchFold<'e, '_, A>,
     ) -> Result<Folded<'e, A::State>, StoreError> {
@@ -69,28 +71,31 @@ impl Store {
         let ids: Vec<&str> = sessions.iter().map(SessionId::as_str).collect();
         let body = async |connection: &mut PgConnection| {
             let mut refold = refold.clone();
-            events::for_each_of_sessions(connection, &ids, |event| refold.take_stored(&event)).await?;
+            events::for_each_of_sessions(connection, &ids, |stored| refold.take_stored(&stored.event)).await?;
             Ok::<_, StoreError>(refold.finish())
         };
         self.transactions.run(&REFOLD, body).await
     }
 }
 
-async fn read<A: Aggregator>(
+/// A row of [`SESSIONS`].
+type SessionRow<S> = (String, i64, String, Option<Json<S>>, Option<Vec<u8>>, Vec<String>);
+
+async fn read<A: SessionAggregator>(
     connection: &mut PgConnection,
-    aggregator: &A,
+    aggregators: &Aggregators<A>,
     batch: &[&Event],
 ) -> Result<Standing<A::State>, StoreError> {
     let mut ids: Vec<&str> = batch.iter().map(|event| event.session_id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
     let mut standing = Standing::default();
-    let rows = sqlx::query_as::<_, (String, i64, String, Option<Json<A::State>>)>(SESSIONS).bind(&ids);
-    for (session_id, version, status, state) in rows.bind(aggregator.id()).fetch_all(&mut *connection).await? {
-        let session_id = SessionId::parse(&session_id).map_err(|_| StoreError::corrupt("sessions", "session_id"))?;
-        let status = Status::from_name(&status).ok_or_else(|| StoreError::corrupt("sessions", "status"))?;
-        let state = state.map(|Json(state)| state);
-        let session = LoadedSession { version: Version::from_stored(version), status, state };
+    let rows = sqlx::query_as::<_, SessionRow<A::State>>(SESSIONS).bind(&ids);
+    for row in rows.bind(aggregators.session.id().to_string()).fetch_all(&mut *connection).await? {
+        let (session_id, session) = loaded(row)?;
+        if session.folded.is_none() && aggregators.session.depends_on_order() {
+            return Err(StoreError::other_aggregator(aggregators.session.id()));
+        }
         standing.sessions.insert(session_id, session);
     }
     // An event can be stored only where its session is. Each key is asked for once, however often it came.
@@ -98,9 +103,19 @@ async fn read<A: Aggregator>(
         batch.iter().copied().filter(|event| standing.sessions.contains_key(&event.session_id)).collect();
     known.sort_unstable_by(|a, b| (&a.session_id, a.key()).cmp(&(&b.session_id, b.key())));
     known.dedup_by(|a, b| a.session_id == b.session_id && a.key() == b.key());
-    events::find(connection, &known, |event| {
+    events::find(connection, &known, |StoredEvent { event, .. }| {
         standing.events.entry(event.session_id.clone()).or_default().insert(event.key(), event);
     })
     .await?;
+    aggregates::read(connection, &aggregators.sides, &known, &mut standing.side_states).await?;
     Ok(standing)
+}
+
+fn loaded<S>(row: SessionRow<S>) -> Result<(SessionId, LoadedSession<S>), StoreError> {
+    let (session_id, version, status, state, digest, sides) = row;
+    let session_id = SessionId::parse(&session_id).map_err(|_| StoreError::corrupt("sessions", "session_id"))?;
+    let status = Status::from_name(&status).ok_or_else(|| StoreError::corrupt("sessions", "status"))?;
+    let digest = digest.and_then(|bytes| EventSetDigest::from_bytes(&bytes));
+    let folded = state.zip(digest).map(|(Json(state), digest)| FoldedState { state, digest });
+    Ok((session_id, LoadedSession { version: Version::from_stored(version), status, folded, sides }))
 }

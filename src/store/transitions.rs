@@ -13,12 +13,26 @@ pub(super) const INSERT: &str = "/* insert_transitions */
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::jsonb[])";
 
 /// What changed a status.
-const CAUSE_EVENT: &str = "event";
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Event,
+    Timeout,
+}
+
+impl Cause {
+    fn as_str(self) -> &'static str {
+        match self {
+            Cause::Event => "event",
+            Cause::Timeout => "timeout",
+        }
+    }
+}
 
 struct Transition<'a> {
     session_id: &'a str,
     version: Version,
     from: Option<Status>,
+    cause: Cause,
     snapshot: &'a Snapshot,
 }
 
@@ -30,7 +44,7 @@ impl Transition<'_> {
             "session_version": self.version.get(),
             "from_status": self.from,
             "to_status": self.snapshot.status,
-            "cause": CAUSE_EVENT,
+            "cause": self.cause.as_str(),
             "started_at": self.snapshot.started_at,
             "ended_at": self.snapshot.ended_at,
             "end_reason": self.snapshot.end_cause,
@@ -45,11 +59,12 @@ impl Transition<'_> {
 /// Writes a transition for each change whose status is another than the one that was read.
 pub(super) async fn insert<S>(
     connection: &mut PgConnection,
+    cause: Cause,
     changes: &[SessionChange<'_, S>],
     snapshots: &[Snapshot],
 ) -> Result<(), StoreError> {
     let transitions: Vec<Transition<'_>> =
-        changes.iter().zip(snapshots).filter_map(|(change, snapshot)| of(change, snapshot)).collect();
+        changes.iter().zip(snapshots).filter_map(|(change, snapshot)| of(cause, change, snapshot)).collect();
     if transitions.is_empty() {
         return Ok(());
     }
@@ -62,14 +77,19 @@ pub(super) async fn insert<S>(
         .bind(column(&transitions, |transition| transition.version.get()))
         .bind(column(&transitions, |transition| transition.from.map(Status::as_str)))
         .bind(column(&transitions, |transition| transition.snapshot.status.as_str()))
-        .bind(column(&transitions, |_| CAUSE_EVENT))
+        .bind(column(&transitions, |transition| transition.cause.as_str()))
         .bind(column(&transitions, |transition| Json(transition.payload())));
     query.execute(connection).await?;
     Ok(())
 }
 
-fn of<'a, S>(change: &'a SessionChange<'_, S>, snapshot: &'a Snapshot) -> Option<Transition<'a>> {
+fn of<'a, S>(
+    cause: Cause,
+    change: &'a SessionChange<'_, S>,
+    snapshot: &'a Snapshot,
+) -> Option<Transition<'a>> {
     let from = change.read.map(|(_, status)| status);
     let session_id = change.session_id.as_str();
-    (from != Some(snapshot.status)).then(|| Transition { session_id, version: written_version(change), from, snapshot })
+    let version = written_version(change);
+    (from != Some(snapshot.status)).then_some(Transition { session_id, version, from, cause, snapshot })
 }

@@ -78,6 +78,12 @@ impl Drop for InFlight {
 }
 
 impl Batch {
+    /// Each item names one of the slices; those of one slice are consecutive in their partition, from where the slice
+    /// expects the checkpoint.
+    pub fn new(slices: Vec<Slice>, items: Vec<Item>) -> Self {
+        Self { slices, items, in_flight: None }
+    }
+
     /// Takes out the records of the slices that `keep` refuses; returns how many.
     pub fn retain_slices(&mut self, keep: impl Fn(&Slice) -> bool) -> u64 {
         let kept: Vec<bool> = self.slices.iter().map(keep).collect();

@@ -20,7 +20,7 @@ use super::{
     batch::Batch,
     error::StreamError,
     lease::{Lease, Leases},
-    messages::{Command, Notice},
+    messages::{Command, Input, Notice},
     options::ConsumerOptions,
     poller::Poller,
     progress::ReadProgress,
@@ -42,8 +42,8 @@ impl Stopper {
 /// until [`Self::close`].
 #[derive(Debug)]
 pub struct Consumer {
-    pub batches: mpsc::Receiver<Batch>,
-    pub notices: mpsc::UnboundedReceiver<Notice>,
+    batches: mpsc::Receiver<Batch>,
+    notices: mpsc::UnboundedReceiver<Notice>,
     pub leases: Arc<Leases>,
     pub progress: Arc<ReadProgress>,
     commands: Sender<Command>,
@@ -81,6 +81,24 @@ impl Consumer {
 
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.stop))
+    }
+
+    /// What comes next; none once reading has ended. Notices come first. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Input> {
+        tokio::select! {
+            biased;
+            Some(notice) = self.notices.recv() => Some(Input::Notice(notice)),
+            batch = self.batches.recv() => match batch {
+                Some(batch) => Some(Input::Batch(batch)),
+                None => self.last_word().map(Input::Notice),
+            },
+        }
+    }
+
+    /// What the polling thread said last must not be missed, least of all why it stopped.
+    fn last_word(&mut self) -> Option<Notice> {
+        std::iter::from_fn(|| self.notices.try_recv().ok())
+            .find(|notice| matches!(notice, Notice::Halted(_) | Notice::Failed(_)))
     }
 
     /// Asks Kafka where these partitions, which have no checkpoint, would start.

@@ -5,7 +5,14 @@ use crate::{
     store::Committed,
 };
 
-use super::{error::StreamError, lease::Lease};
+use super::{batch::Batch, error::StreamError, lease::Lease};
+
+/// What a pipeline hears of a consumer.
+#[derive(Debug)]
+pub enum Input {
+    Batch(Batch),
+    Notice(Notice),
+}
 
 /// What the polling thread tells the pipeline, beside the batches.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ pub use error::StreamError;
 pub use generated::{KindTopics, produce};
 pub use lease::{Held, Lease, Leases};
 pub use log_ends::{LogEnds, log_ends};
-pub use messages::Notice;
+pub use messages::{Input, Notice};
 pub use options::{ConsumerOptions, Until};
 pub use producer::{Delivered, Outgoing, Producer};
 pub use progress::ReadProgress;

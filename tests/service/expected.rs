@@ -8,7 +8,7 @@ use std::{
 
 use sessionfold::{
     event::{Decoded, Decoder, Event, EventKey, RecordTimestamp, SessionId, WireRecord},
-    fold::{Aggregator, Convergent, Snapshot, Verdict},
+    fold::{Aggregator, Convergent, SessionAggregator, Snapshot, Verdict},
     generate::GeneratedRecord,
 };
 
@@ -78,7 +78,7 @@ fn snapshot<'a>(events: impl Iterator<Item = &'a Event>) -> Snapshot {
     let aggregator = Convergent { inactivity_timeout: Duration::from_secs(3_600), ..Convergent::default() };
     let mut state = Default::default();
     for event in events {
-        assert_eq!(aggregator.apply(&mut state, event, None), Verdict::Applied);
+        assert_eq!(aggregator.apply(&mut state, event), Verdict::Applied);
     }
     aggregator.snapshot(&state, None)
 }

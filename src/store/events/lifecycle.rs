@@ -7,7 +7,7 @@ use crate::{
     store::error::StoreError,
 };
 
-use super::{CommonColumns, StoredRow, for_each_row};
+use super::{CommonColumns, NewRow, StoredEvent, StoredRow, for_each_row};
 
 const STARTED: &str = "started";
 const ENDED: &str = "ended";
@@ -24,7 +24,7 @@ macro_rules! columns {
 
 macro_rules! rows {
     () => {
-        concat!("unnest(", common_types!(), ", $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::double precision[], $14::bigint[]) AS n(", columns!(), ")")
+        concat!("unnest(", common_types!(), ", $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::double precision[], $15::bigint[]) AS n(", columns!(), ")")
     };
 }
 
@@ -69,15 +69,16 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(events: &[&'a Event]) -> Self {
+    fn of(rows: impl Iterator<Item = NewRow<'a>>) -> Self {
         let mut columns = Self::default();
-        for event in events {
+        for row in rows {
+            let event = row.event;
             let (started, ended) = match &event.body {
                 Body::Started(started) => (Some(started), None),
                 Body::Ended(ended) => (None, Some(ended)),
                 Body::Prompt(_) | Body::Tool(_) => continue,
             };
-            columns.common.push(event);
+            columns.common.push(row);
             columns.push(started, ended);
         }
         columns
@@ -98,9 +99,9 @@ impl<'a> Columns<'a> {
 pub(super) async fn write(
     statement: &'static str,
     connection: &mut PgConnection,
-    events: &[&Event],
+    rows: impl Iterator<Item = NewRow<'_>>,
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    let columns = Columns::of(rows);
     if columns.kind.is_empty() {
         return Ok(());
     }
@@ -121,9 +122,9 @@ pub(super) async fn write(
 pub(super) async fn find(
     connection: &mut PgConnection,
     events: &[&Event],
-    take: impl FnMut(Event),
+    take: impl FnMut(StoredEvent),
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    let columns = Columns::of(events.iter().copied().map(NewRow::of));
     if columns.kind.is_empty() {
         return Ok(());
     }
@@ -135,7 +136,7 @@ pub(super) async fn find(
     for_each_row(query, connection, read, take).await
 }
 
-pub(super) fn read(row: &PgRow) -> Result<Event, StoreError> {
+pub(super) fn read(row: &PgRow) -> Result<StoredEvent, StoreError> {
     let row = StoredRow { table: "lifecycle_events", row };
     let body = if row.get::<String>("kind")? == STARTED { read_started(&row)? } else { read_ended(&row)? };
     row.event(body)

@@ -8,7 +8,7 @@ use crate::{
     store::error::StoreError,
 };
 
-use super::{CommonColumns, StoredRow, for_each_row};
+use super::{CommonColumns, NewRow, StoredEvent, StoredRow, for_each_row};
 
 /// The columns of a row, in the order in which they are bound: the common ones first.
 macro_rules! columns {
@@ -22,7 +22,7 @@ macro_rules! rows {
         concat!(
             "unnest(",
             common_types!(),
-            ", $8::uuid[], $9::text[], $10::bigint[], $11::text[]) AS n(",
+            ", $9::uuid[], $10::text[], $11::bigint[], $12::text[]) AS n(",
             columns!(),
             ")"
         )
@@ -62,11 +62,12 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(events: &[&'a Event]) -> Self {
+    fn of(rows: impl Iterator<Item = NewRow<'a>>) -> Self {
         let mut columns = Self::default();
-        for event in events {
+        for row in rows {
+            let event = row.event;
             if let Body::Prompt(prompt) = &event.body {
-                columns.common.push(event);
+                columns.common.push(row);
                 columns.prompt_id.push(prompt.prompt_id);
                 columns.prompt_preview.push(prompt.prompt_preview.as_str());
                 columns.prompt_length.push(prompt.prompt_length.get());
@@ -81,9 +82,9 @@ impl<'a> Columns<'a> {
 pub(super) async fn write(
     statement: &'static str,
     connection: &mut PgConnection,
-    events: &[&Event],
+    rows: impl Iterator<Item = NewRow<'_>>,
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    let columns = Columns::of(rows);
     if columns.prompt_id.is_empty() {
         return Ok(());
     }
@@ -101,9 +102,9 @@ pub(super) async fn write(
 pub(super) async fn find(
     connection: &mut PgConnection,
     events: &[&Event],
-    take: impl FnMut(Event),
+    take: impl FnMut(StoredEvent),
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    let columns = Columns::of(events.iter().copied().map(NewRow::of));
     if columns.prompt_id.is_empty() {
         return Ok(());
     }
@@ -111,7 +112,7 @@ pub(super) async fn find(
     for_each_row(query, connection, read, take).await
 }
 
-pub(super) fn read(row: &PgRow) -> Result<Event, StoreError> {
+pub(super) fn read(row: &PgRow) -> Result<StoredEvent, StoreError> {
     let row = StoredRow { table: "prompts", row };
     row.event(Body::Prompt(Prompt {
         prompt_id: row.get("prompt_id")?,

@@ -8,7 +8,7 @@ use crate::{
     store::error::StoreError,
 };
 
-use super::{CommonColumns, StoredRow, for_each_row};
+use super::{CommonColumns, NewRow, StoredEvent, StoredRow, for_each_row};
 
 /// The columns of a row, in the order in which they are bound: the common ones first.
 macro_rules! columns {
@@ -22,7 +22,7 @@ macro_rules! rows {
         concat!(
             "unnest(",
             common_types!(),
-            ", $8::uuid[], $9::text[], $10::boolean[], $11::int[], $12::text[]) AS n(",
+            ", $9::uuid[], $10::text[], $11::boolean[], $12::int[], $13::text[]) AS n(",
             columns!(),
             ")"
         )
@@ -66,11 +66,12 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(events: &[&'a Event]) -> Self {
+    fn of(rows: impl Iterator<Item = NewRow<'a>>) -> Self {
         let mut columns = Self::default();
-        for event in events {
+        for row in rows {
+            let event = row.event;
             if let Body::Tool(tool) = &event.body {
-                columns.common.push(event);
+                columns.common.push(row);
                 columns.tool_execution_id.push(tool.tool_execution_id);
                 columns.tool_name.push(tool.tool_name.as_str());
                 columns.success.push(tool.success);
@@ -86,9 +87,9 @@ impl<'a> Columns<'a> {
 pub(super) async fn write(
     statement: &'static str,
     connection: &mut PgConnection,
-    events: &[&Event],
+    rows: impl Iterator<Item = NewRow<'_>>,
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    let columns = Columns::of(rows);
     if columns.tool_execution_id.is_empty() {
         return Ok(());
     }
@@ -107,9 +108,9 @@ pub(super) async fn write(
 pub(super) async fn find(
     connection: &mut PgConnection,
     events: &[&Event],
-    take: impl FnMut(Event),
+    take: impl FnMut(StoredEvent),
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    let columns = Columns::of(events.iter().copied().map(NewRow::of));
     if columns.tool_execution_id.is_empty() {
         return Ok(());
     }
@@ -117,7 +118,7 @@ pub(super) async fn find(
     for_each_row(query, connection, read, take).await
 }
 
-pub(super) fn read(row: &PgRow) -> Result<Event, StoreError> {
+pub(super) fn read(row: &PgRow) -> Result<StoredEvent, StoreError> {
     let row = StoredRow { table: "tool_executions", row };
     row.event(Body::Tool(Tool {
         tool_execution_id: row.get("tool_execution_id")?,

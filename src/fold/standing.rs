@@ -1,0 +1,73 @@
+//! What a fold needs to know of the store.
+
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+
+use crate::event::{Event, EventKey, EventSetDigest, SessionId};
+
+use super::snapshot::Status;
+
+/// Counts the changes to a session's row; 1 is its first. A write names the version that it read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(i64);
+
+impl Version {
+    pub const FIRST: Version = Version(1);
+
+    pub fn from_stored(version: i64) -> Self {
+        Self(version)
+    }
+
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// A session as it was read.
+#[derive(Clone, Debug)]
+pub struct LoadedSession<S> {
+    pub version: Version,
+    pub status: Status,
+    /// None where the stored state is another aggregator's, or another version's.
+    pub folded: Option<FoldedState<S>>,
+    /// The side aggregators, by name and version, that have taken in all of the session's events.
+    pub sides: Vec<String>,
+}
+
+/// A state and the set that it was folded from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoldedState<S> {
+    pub state: S,
+    pub digest: EventSetDigest,
+}
+
+/// A side aggregator's state, as it was read.
+#[derive(Clone, Debug)]
+pub struct LoadedSideState {
+    /// The aggregator's name.
+    pub aggregator: String,
+    pub key: String,
+    pub state: Box<RawValue>,
+}
+
+/// What the store holds of the sessions and of the very events in a batch.
+#[derive(Clone, Debug)]
+pub struct Standing<S> {
+    pub sessions: HashMap<SessionId, LoadedSession<S>>,
+    /// The stored events that have the same keys as events in the batch.
+    pub events: HashMap<SessionId, HashMap<EventKey, Event>>,
+    /// The side aggregators' states that events in the batch belong to.
+    pub side_states: HashMap<SessionId, Vec<LoadedSideState>>,
+}
+
+impl<S> Default for Standing<S> {
+    fn default() -> Self {
+        Self { sessions: HashMap::new(), events: HashMap::new(), side_states: HashMap::new() }
+    }
+}

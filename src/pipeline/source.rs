@@ -1,0 +1,73 @@
+//! Where a pipeline's batches come from, and what it tells there.
+
+use std::sync::Arc;
+
+use crate::{
+    record::{NextOffset, TopicPartition},
+    store::Committed,
+    stream::{Consumer, Input, Lease, Leases, ReadProgress, StreamError},
+};
+
+/// A member of a consumer group. [`Consumer`] is one of Kafka's; a simulation has one of its own.
+///
+/// A partition is granted with a lease ([`crate::stream::Notice::Granted`]), and read once it was told from where. What is
+/// told here is obeyed later, in order.
+#[expect(async_fn_in_trait, reason = "a pipeline is driven where it was made, so nobody asks for `Send`")]
+pub trait Source {
+    /// What comes next; none once reading has ended. Dropping the future loses nothing.
+    async fn next(&mut self) -> Option<Input>;
+
+    fn leases(&self) -> &Leases;
+
+    /// Counts what was read and let go, to the end of [`Self::close`].
+    fn progress(&self) -> &Arc<ReadProgress>;
+
+    /// Asks where these partitions, which have no checkpoint, would start.
+    fn locate(&self, leases: Vec<Lease>);
+
+    /// Starts reading; leases that have ended are passed over.
+    fn start_reading(&self, positions: Vec<(Lease, NextOffset)>);
+
+    /// Grants these partitions anew, if they are still assigned: they will be read from their checkpoints again.
+    fn restart(&self, partitions: Vec<TopicPartition>);
+
+    /// Lets the group's committed offsets follow the checkpoints.
+    fn commit(&self, committed: Committed);
+
+    /// Leaves the group, and waits until that is done.
+    async fn close(self) -> Result<(), StreamError>;
+}
+
+impl Source for Consumer {
+    async fn next(&mut self) -> Option<Input> {
+        self.next().await
+    }
+
+    fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    fn progress(&self) -> &Arc<ReadProgress> {
+        &self.progress
+    }
+
+    fn locate(&self, leases: Vec<Lease>) {
+        self.locate(leases);
+    }
+
+    fn start_reading(&self, positions: Vec<(Lease, NextOffset)>) {
+        self.start_reading(positions);
+    }
+
+    fn restart(&self, partitions: Vec<TopicPartition>) {
+        self.restart(partitions);
+    }
+
+    fn commit(&self, committed: Committed) {
+        self.commit(committed);
+    }
+
+    async fn close(self) -> Result<(), StreamError> {
+        self.close().await
+    }
+}
