@@ -8,8 +8,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow};
-use clap::{Args, Subcommand};
 use crate::{
     config::Config,
     record::{NextOffset, TopicPartition},
@@ -17,6 +15,8 @@ use crate::{
     store::{CheckpointMove, Store},
     stream::{LogEnds, log_ends},
 };
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
 
 use super::{CommandResult, Failure, check::first_problem};
 

@@ -18,6 +18,7 @@ mod pool;
 mod sessions;
 mod standing;
 mod storage;
+mod sweep;
 mod transaction;
 mod transitions;
 
@@ -30,6 +31,7 @@ pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
 pub use storage::{Storage, commit};
+pub use sweep::{SeenLogEnds, Sweep, SweepScope};
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 
 use std::{sync::Arc, time::Duration};
@@ -37,7 +39,12 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 19] = [
+const STATEMENTS: [&str; 24] = [
+    sweep::LOCK,
+    sweep::MARK,
+    sweep::WATERMARK,
+    sweep::SILENT,
+    sweep::UPDATE,
     aggregators::READ,
     aggregators::ANY_SESSION,
     aggregators::UPSERT,

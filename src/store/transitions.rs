@@ -83,11 +83,7 @@ pub(super) async fn insert<S>(
     Ok(())
 }
 
-fn of<'a, S>(
-    cause: Cause,
-    change: &'a SessionChange<'_, S>,
-    snapshot: &'a Snapshot,
-) -> Option<Transition<'a>> {
+fn of<'a, S>(cause: Cause, change: &'a SessionChange<'_, S>, snapshot: &'a Snapshot) -> Option<Transition<'a>> {
     let from = change.read.map(|(_, status)| status);
     let session_id = change.session_id.as_str();
     let version = written_version(change);
