@@ -1,0 +1,1 @@
+//! Schedules that once failed, written out.
