@@ -1,11 +1,13 @@
 //! Kafka in memory: the logs, the group's committed offsets, and who owns which partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sessionfold::{
     event::{Decoded, Decoder},
     record::{NextOffset, Record, TopicPartition},
 };
+
+use crate::records::IGNORED_KIND;
 
 pub const PARTITIONS: usize = 3;
 
@@ -29,7 +31,7 @@ impl Broker {
     pub fn new() -> Self {
         Self {
             logs: vec![Vec::new(); PARTITIONS],
-            decoder: Decoder::default(),
+            decoder: Decoder { ignored_kinds: HashSet::from([IGNORED_KIND.to_owned()]), ..Decoder::default() },
             committed: BTreeMap::new(),
             owners: vec![None; PARTITIONS],
         }

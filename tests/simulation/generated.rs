@@ -4,9 +4,11 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+use regex::Regex;
 use sessionfold::fold::{Aggregators, Convergent};
 
 use crate::{
+    gate::Outcome,
     side,
     steps::{Step, schedule},
     world,
@@ -88,5 +90,33 @@ fn a_schedule_always_runs_alike() {
         let steps = tree(seed).current();
         let aggregators = side::aggregators();
         assert_eq!(world::run(&steps, &aggregators), world::run(&steps, &aggregators), "seed {seed}");
+    }
+}
+
+/// A simulation in which nothing goes wrong would find nothing.
+#[test]
+fn the_schedules_get_everywhere() {
+    let traces = (0..400).flat_map(|seed| world::run(&tree(seed).current(), &side::aggregators()).1);
+    let traces = traces.collect::<Vec<_>>().join("\n");
+    let outcomes = [
+        Outcome::Proceed,
+        Outcome::Unavailable,
+        Outcome::Contention,
+        Outcome::StatementTimeout,
+        Outcome::AnswerLost,
+        Outcome::RequestLost,
+        Outcome::Late,
+        Outcome::Conflict,
+        Outcome::Deadly,
+    ];
+    for outcome in outcomes {
+        let commit = Regex::new(&format!("Commit of .* {outcome}\n")).unwrap();
+        assert!(commit.is_match(&traces), "no commit {outcome}");
+    }
+    for call in ["Checkpoints", "CreateCheckpoints", "Standing", "FinishFold"] {
+        assert!(traces.contains(&format!("{call} {}", Outcome::Proceed)), "no call {call}");
+    }
+    for what in ["conflict", "fenced", "refused", "left after"] {
+        assert!(traces.contains(&format!(": {what}")), "never {what}");
     }
 }

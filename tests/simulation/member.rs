@@ -24,7 +24,6 @@ use crate::{
 type Run = Pin<Box<dyn Future<Output = Result<Totals, PipelineError>>>>;
 
 pub struct Member {
-    pub number: usize,
     pub poller: Rc<RefCell<Poller>>,
     pub gate: Rc<Gate>,
     run: Run,
@@ -46,7 +45,7 @@ impl Member {
         let reader = Reader::new(Rc::clone(&poller));
         // The runtime's budget of a task knows nothing of futures that are polled by hand.
         let run = tokio::task::unconstrained(async move { pipeline.run(reader).await });
-        Self { number, poller, gate, run: Box::pin(run) }
+        Self { poller, gate, run: Box::pin(run) }
     }
 
     /// Lets the pipeline go on until it waits; its result if it has ended.

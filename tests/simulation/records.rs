@@ -16,6 +16,9 @@ use uuid::Uuid;
 /// The name of the tool whose executions the store refuses, as Postgres refuses data that it can't hold.
 pub const UNSTORABLE_TOOL: &str = "unstorable";
 
+/// The kind of event that the configuration says to count and skip.
+pub const IGNORED_KIND: &str = "hook.ignored";
+
 /// Long after all events.
 const RECORD_MILLIS: i64 = (START + 1_000_000) * 1_000;
 const START: i64 = 1_772_355_600;
@@ -35,6 +38,8 @@ pub enum Kind {
     Unstorable,
     /// No event at all.
     Bad,
+    /// Of a kind that the configuration says to count and skip.
+    Ignored,
 }
 
 /// A record in few words.
@@ -55,6 +60,7 @@ impl RecordSpec {
             2 => Just(Kind::Started),
             2 => Just(Kind::Ended),
             1 => Just(Kind::Bad),
+            1 => Just(Kind::Ignored),
             1 => Just(Kind::Unstorable),
         ];
         (kind, 0..2_u8, 0..4_u8, 0..150_u8).prop_map(|(kind, session, id, second)| Self { kind, session, id, second })
@@ -63,6 +69,7 @@ impl RecordSpec {
     pub fn record(self) -> Record {
         let value = match self.event() {
             Some(event) => event.to_json().to_string(),
+            None if self.kind == Kind::Ignored => format!(r#"{{"event_type": "{IGNORED_KIND}"}}"#),
             None => format!("no JSON {}", self.id),
         };
         Record {
@@ -94,7 +101,7 @@ impl RecordSpec {
             Kind::Tool => tool(id, &format!("tool {}", self.second % 3)),
             // With ids of its own: no good event ever stands in its place.
             Kind::Unstorable => tool(Uuid::from_u128(1_000 + u128::from(self.id)), UNSTORABLE_TOOL),
-            Kind::Bad => return None,
+            Kind::Bad | Kind::Ignored => return None,
         };
         Some(Event {
             session_id: SessionId::parse(&format!("s{}", self.session)).unwrap(),
@@ -129,6 +136,7 @@ impl fmt::Display for RecordSpec {
         let Self { kind, session, id, second } = self;
         match kind {
             Kind::Bad => write!(f, "a bad record"),
+            Kind::Ignored => write!(f, "a record to ignore"),
             _ => write!(f, "{kind:?} {id} of s{session} at {second} s"),
         }
     }
