@@ -57,12 +57,14 @@ impl ReadProgress {
         self.log_ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn add_read(&self) {
+    /// Counts a record that was taken from Kafka.
+    pub fn add_read(&self) {
         self.first_read_at.get_or_init(Instant::now);
         self.read.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_discarded(&self, records: u64) {
+    /// Counts records that were read and let go.
+    pub fn add_discarded(&self, records: u64) {
         self.discarded.fetch_add(records, Ordering::Relaxed);
     }
 
