@@ -2,7 +2,6 @@
 
 use std::{
     cmp::Ordering,
-    io::{IsTerminal, Write, stdin, stdout},
     process::ExitCode,
     str::FromStr,
     time::Duration,
@@ -18,7 +17,7 @@ use crate::{
     stream::{LogEnds, log_ends},
 };
 
-use super::{CommandResult, Failure, check::first_problem};
+use super::{CommandResult, Failure, check::first_problem, confirm::confirm};
 
 #[derive(Args)]
 pub(super) struct OffsetsArgs {
@@ -144,16 +143,4 @@ async fn adopt(config: &Config, store: &Store, ends: &[LogEnds], args: AdoptArgs
     store.move_checkpoint(group_id, CheckpointMove { partition, expected, next }).await?;
     println!("done; restart the instances that halted the partition");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks on a terminal; elsewhere nobody could answer.
-fn confirm() -> std::io::Result<bool> {
-    if !stdin().is_terminal() {
-        return Ok(false);
-    }
-    print!("go on? [y/N] ");
-    stdout().flush()?;
-    let mut answer = String::new();
-    stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

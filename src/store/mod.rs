@@ -18,6 +18,7 @@ mod pool;
 mod sessions;
 mod standing;
 mod storage;
+mod stored;
 mod transaction;
 mod transitions;
 
@@ -30,6 +31,7 @@ pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
 pub use storage::{Storage, commit};
+pub use stored::{PageStart, Selection, StoredPage, StoredSession};
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 
 use std::{sync::Arc, time::Duration};
@@ -37,7 +39,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 19] = [
+const STATEMENTS: [&str; 23] = [
     aggregators::READ,
     aggregators::ANY_SESSION,
     aggregators::UPSERT,
@@ -52,6 +54,10 @@ const STATEMENTS: [&str; 19] = [
     sessions::UPDATE,
     sessions::INSERT,
     standing::SESSIONS,
+    stored::SESSIONS,
+    stored::WITHOUT_ROW,
+    stored::ANY_EVENT,
+    stored::AGGREGATES,
     dead_letters::INSERT,
     transitions::INSERT,
     overview::SESSIONS_BY_STATUS,

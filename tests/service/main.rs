@@ -13,3 +13,4 @@ mod group;
 mod guarantees;
 mod long_session;
 mod store;
+mod verify;
