@@ -12,9 +12,9 @@ use crate::{
     config::{AggregatorKind, Config},
     event::{EventTime, SessionId},
     fold::{Aggregators, SessionAggregator, SideAggregators},
-    service::{convergent, open_store, preflight_database, reference},
+    service::{convergent, decoder, open_store, preflight_database, reference},
     store::{Selection, Store},
-    verify::{Report, verify_stored},
+    verify::{Report, Topics, verify_stored, verify_topics},
 };
 
 use super::{
@@ -36,6 +36,12 @@ pub(super) struct VerifyArgs {
     /// Only sessions whose last event is before
     #[arg(long, value_name = "TIME", value_parser = EventTime::parse)]
     to: Option<EventTime>,
+    /// Compare the stored events with those in the topics too, up to the checkpoints
+    ///
+    /// Reads the topics from their beginning, without the group and without committing anything. It keeps about a
+    /// hundred bytes of memory for each event.
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    topics: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -64,7 +70,11 @@ async fn verify<A: SessionAggregator>(
 ) -> CommandResult {
     let store = open_store(&config);
     first_problem(&preflight_database(&store, false).await)?;
-    let report = look(&store, &aggregators, &args).await;
+    if args.topics && aggregators.session.depends_on_order() {
+        let what = "what it makes of a session depends on the order of arrival, which the topics don't tell";
+        return Err(Failure::Usage(anyhow!("--topics is not for aggregator {}: {what}", config.aggregator.kind)));
+    }
+    let report = look(&config, &store, &aggregators, &args).await;
     store.close().await;
     let report = report?;
     if args.json {
@@ -76,6 +86,7 @@ async fn verify<A: SessionAggregator>(
 }
 
 async fn look<A: SessionAggregator>(
+    config: &Config,
     store: &Store,
     aggregators: &Aggregators<A>,
     args: &VerifyArgs,
@@ -85,6 +96,11 @@ async fn look<A: SessionAggregator>(
     let (mut report, mut line) = (Report::new(args.limit), ProgressLine::new());
     let progress = |report: &Report| line.say(|| progress_text(report));
     verify_stored(store, aggregators, &selection, now, &mut report, progress).await?;
+    if args.topics {
+        let topics = Topics { kafka: &config.kafka, decoder: decoder(config) };
+        let progress = |records| line.say(|| format!("{} records of the topics", grouped(records)));
+        verify_topics(store, &topics, &selection.sessions, &mut report, progress).await?;
+    }
     drop(line);
     if report.sessions == 0 && report.is_equal() && !selection.sessions.is_empty() {
         return Err(anyhow!("nothing is stored of what was asked for").into());

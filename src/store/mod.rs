@@ -8,6 +8,7 @@
 mod aggregates;
 mod aggregators;
 mod checkpoints;
+mod claims;
 mod commit;
 mod dead_letters;
 mod error;
@@ -24,6 +25,7 @@ mod transitions;
 
 pub use aggregators::IncompleteAggregator;
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
+pub use claims::{ClaimedSession, Claims};
 pub use commit::{BatchCommit, CommitError};
 pub use dead_letters::DeadLetter;
 pub use error::{Failure, StoreError};
@@ -39,7 +41,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 23] = [
+const STATEMENTS: [&str; 25] = [
     aggregators::READ,
     aggregators::ANY_SESSION,
     aggregators::UPSERT,
@@ -50,6 +52,8 @@ const STATEMENTS: [&str; 23] = [
     checkpoints::MOVE,
     checkpoints::READ,
     checkpoints::CREATE,
+    claims::DIGESTS,
+    claims::UNSTORABLE,
     sessions::LOCK,
     sessions::UPDATE,
     sessions::INSERT,

@@ -2,10 +2,15 @@
 //!
 //! Reads in pages, each of one moment, so that it can run beside the service.
 
+mod error;
 mod fields;
+mod held;
 mod report;
+mod topics;
 
+pub use error::VerifyError;
 pub use report::{Difference, Report};
+pub use topics::{Topics, verify_topics};
 
 use std::collections::HashMap;
 
@@ -37,16 +42,15 @@ pub async fn verify_stored<A: SessionAggregator>(
     Ok(())
 }
 
-/// Adds a page's differences to the report, and returns the sessions that have any.
+/// Adds a page's differences to the report.
 fn compare_page<A: SessionAggregator>(
     aggregators: &Aggregators<A>,
     page: &StoredPage<A::State>,
     now: EventTime,
     report: &mut Report,
-) -> Vec<SessionId> {
+) {
     let folded: HashMap<&SessionId, &SessionChange<'static, A::State>> =
         page.folded.iter().map(|change| (&change.session_id, change)).collect();
-    let mut differing = Vec::new();
     report.sessions += page.sessions.len() as u64;
     report.events += page.events;
     for session in &page.sessions {
@@ -54,17 +58,13 @@ fn compare_page<A: SessionAggregator>(
             Some(change) => fields::differences(aggregators, session, change, now),
             None => vec![Difference::of_session(&session.session_id, "a row", "no row, since it has no events")],
         };
-        if report.add_session(found) {
-            differing.push(session.session_id.clone());
-        }
+        report.add(&session.session_id, found);
     }
     for session_id in &page.without_row {
         let expected = match folded.get(session_id) {
             Some(_) => "a row, since it has events",
             None => "nothing, since it has no events",
         };
-        report.add_session(vec![Difference::of_session(session_id, "missing", expected)]);
-        differing.push(session_id.clone());
+        report.add(session_id, vec![Difference::of_session(session_id, "missing", expected)]);
     }
-    differing
 }

@@ -1,5 +1,7 @@
 //! What a verification found.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -32,10 +34,17 @@ pub struct Report {
     pub sessions: u64,
     /// Stored events that they were compared with.
     pub events: u64,
+    /// Records of the topics that were read; none where they were not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
     pub sessions_that_differ: u64,
     /// Of all sessions; `differences` has the first of them.
     pub difference_count: u64,
     pub differences: Vec<Difference>,
+    /// What limits the comparison.
+    pub notes: Vec<String>,
+    #[serde(skip)]
+    differing: HashSet<SessionId>,
     #[serde(skip)]
     limit: usize,
 }
@@ -50,13 +59,19 @@ impl Report {
         self.difference_count == 0
     }
 
-    /// Takes in one session's differences, and says whether there are any.
-    pub(super) fn add_session(&mut self, differences: Vec<Difference>) -> bool {
-        let any = !differences.is_empty();
-        self.sessions_that_differ += u64::from(any);
+    /// The sessions that differ.
+    pub(super) fn differing(&self) -> impl Iterator<Item = &SessionId> {
+        self.differing.iter()
+    }
+
+    /// Takes in one session's differences.
+    pub(super) fn add(&mut self, session_id: &SessionId, differences: Vec<Difference>) {
+        if differences.is_empty() {
+            return;
+        }
+        self.sessions_that_differ += u64::from(self.differing.insert(session_id.clone()));
         self.difference_count += differences.len() as u64;
         let room = self.limit.saturating_sub(self.differences.len());
         self.differences.extend(differences.into_iter().take(room));
-        any
     }
 }

@@ -23,6 +23,9 @@ pub(super) fn print(report: &Report) {
         }
         println!();
     }
+    for note in &report.notes {
+        println!("{note}");
+    }
     println!("{}", closing_line(report));
 }
 
@@ -32,7 +35,9 @@ fn closing_line(report: &Report) -> String {
         1 => "1 difference in 1 of them".to_owned(),
         count => format!("{} differences in {} of them", grouped(count), grouped(report.sessions_that_differ)),
     };
-    format!("{} sessions, {} events: {outcome}", grouped(report.sessions), grouped(report.events))
+    let records = report.records.map(|records| format!(", {} records in the topics", grouped(records)));
+    let (sessions, events) = (grouped(report.sessions), grouped(report.events));
+    format!("{sessions} sessions, {events} events{}: {outcome}", records.unwrap_or_default())
 }
 
 fn print_differences(differences: &[Difference]) {
