@@ -56,3 +56,4 @@ pub mod record;
 pub mod service;
 pub mod store;
 pub mod stream;
+pub mod verify;

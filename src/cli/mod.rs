@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod confirm;
 mod demo;
 mod dev;
 mod generate;
@@ -11,6 +12,7 @@ mod offsets;
 mod progress;
 mod run;
 mod summary;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -58,6 +60,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Show checkpoints, or decide how a halted partition goes on
     Offsets(offsets::OffsetsArgs),
+    /// Compare what is stored with the fold of the stored events
+    Verify(verify::VerifyArgs),
     /// Print the effective configuration, secrets masked
     Config,
     /// Run a command beside a private broker and a private Postgres
@@ -120,6 +124,7 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::Demo(args) => demo::execute(settings, args, sides).await,
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
         Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
+        Command::Verify(args) => verify::execute(settings.load()?, args, sides).await,
         Command::Config => config::execute(&settings.load()?),
         Command::Dev(args) => dev::execute(args).await,
     }

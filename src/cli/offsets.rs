@@ -1,12 +1,6 @@
 //! `sessionfold offsets`: where the checkpoints stand, and the decision how a halted partition goes on.
 
-use std::{
-    cmp::Ordering,
-    io::{IsTerminal, Write, stdin, stdout},
-    process::ExitCode,
-    str::FromStr,
-    time::Duration,
-};
+use std::{cmp::Ordering, process::ExitCode, str::FromStr, time::Duration};
 
 use crate::{
     config::Config,
@@ -18,7 +12,7 @@ use crate::{
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 
-use super::{CommandResult, Failure, check::first_problem};
+use super::{CommandResult, Failure, check::first_problem, confirm::confirm};
 
 #[derive(Args)]
 pub(super) struct OffsetsArgs {
@@ -144,16 +138,4 @@ async fn adopt(config: &Config, store: &Store, ends: &[LogEnds], args: AdoptArgs
     store.move_checkpoint(group_id, CheckpointMove { partition, expected, next }).await?;
     println!("done; restart the instances that halted the partition");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks on a terminal; elsewhere nobody could answer.
-fn confirm() -> std::io::Result<bool> {
-    if !stdin().is_terminal() {
-        return Ok(false);
-    }
-    print!("go on? [y/N] ");
-    stdout().flush()?;
-    let mut answer = String::new();
-    stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -1,7 +1,7 @@
 //! How far a run is: a line that renews itself on a terminal, plain lines elsewhere.
 
 use std::{
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, Write, stderr, stdout},
     time::{Duration, Instant},
 };
 
@@ -44,6 +44,37 @@ async fn show(monitor: Monitor) {
         let mut out = stdout();
         let _ = if terminal { write!(out, "\r\x1b[2K{line}") } else { writeln!(out, "{line}") };
         let _ = out.flush();
+    }
+}
+
+/// A line on standard error for a command that takes its time, so that its output stays clean.
+pub(super) struct ProgressLine {
+    terminal: bool,
+    said_at: Instant,
+}
+
+impl ProgressLine {
+    pub(super) fn new() -> Self {
+        Self { terminal: stderr().is_terminal(), said_at: Instant::now() }
+    }
+
+    /// Says how far it is, if it is time to.
+    pub(super) fn say(&mut self, line: impl FnOnce() -> String) {
+        let interval = if self.terminal { Duration::from_millis(250) } else { Duration::from_secs(10) };
+        if self.said_at.elapsed() >= interval {
+            self.said_at = Instant::now();
+            // Where nobody reads any more, the command goes on all the same.
+            let _ =
+                if self.terminal { write!(stderr(), "\r\x1b[2K{}", line()) } else { writeln!(stderr(), "{}", line()) };
+        }
+    }
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        if self.terminal {
+            let _ = write!(stderr(), "\r\x1b[2K");
+        }
     }
 }
 

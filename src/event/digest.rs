@@ -13,9 +13,20 @@ use super::{Body, Event};
 pub struct EventSetDigest(u128);
 
 impl EventSetDigest {
+    /// The digest of the set of this one event.
+    pub fn of(event: &Event) -> Self {
+        Self(digest(event))
+    }
+
+    /// The digest of both sets together, which have no event in common.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
     /// Takes in an event that isn't in the set yet.
     pub fn add(&mut self, event: &Event) {
-        self.0 = self.0.wrapping_add(digest(event));
+        *self = self.with(Self::of(event));
     }
 
     /// The bytes that are stored.

@@ -11,7 +11,8 @@ use super::{
     aggregator::{Rejection, SessionAggregator},
     aggregators::Aggregators,
     session::{Fate, Session, SessionChange},
-    standing::Standing,
+    snapshot::Status,
+    standing::{Standing, Version},
 };
 
 /// What became of the events of a batch. A superseding event counts as a duplicate: its key was counted before.
@@ -98,6 +99,18 @@ pub struct Refold<'e, 'a, A: SessionAggregator> {
 impl<A: SessionAggregator> Clone for Refold<'_, '_, A> {
     fn clone(&self) -> Self {
         Self { aggregators: self.aggregators, sessions: self.sessions.clone(), outcome: self.outcome.clone() }
+    }
+}
+
+impl<'a, A: SessionAggregator> Refold<'static, 'a, A> {
+    /// A fold of nothing but stored events, of these sessions. Each comes with the version and status of its row; none
+    /// where events are stored and no row.
+    pub fn of_stored(
+        aggregators: &'a Aggregators<A>,
+        sessions: impl IntoIterator<Item = (SessionId, Option<(Version, Status)>)>,
+    ) -> Self {
+        let open = |(session_id, read)| (session_id, Session::anew(aggregators, read));
+        Self { aggregators, sessions: sessions.into_iter().map(open).collect(), outcome: Outcome::default() }
     }
 }
 

@@ -108,6 +108,12 @@ impl<'e, S: Clone + Default> Session<'e, S> {
         }
     }
 
+    /// A session of which nothing is carried on: everything comes from its stored events.
+    pub(super) fn anew<A>(aggregators: &Aggregators<A>, read: Option<(Version, Status)>) -> Self {
+        let sides = aggregators.sides.open().into_iter().map(|states| Side { states, refold: true }).collect();
+        Session { read, folded: FoldedState::default(), refold: true, sides, events: HashMap::new() }
+    }
+
     pub(super) fn take<A: SessionAggregator<State = S>>(&mut self, aggregator: &A, event: &'e Event) -> Fate {
         let key = event.key();
         let Some(known) = self.events.get(&key) else { return self.take_new(aggregator, key, event) };

@@ -145,7 +145,7 @@ pub(super) async fn advance(
     Ok(Ok(()))
 }
 
-async fn select(
+pub(super) async fn select(
     statement: &'static str,
     connection: &mut PgConnection,
     group_id: &str,

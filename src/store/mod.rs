@@ -8,6 +8,7 @@
 mod aggregates;
 mod aggregators;
 mod checkpoints;
+mod claims;
 mod commit;
 mod dead_letters;
 mod error;
@@ -18,12 +19,14 @@ mod pool;
 mod sessions;
 mod standing;
 mod storage;
+mod stored;
 mod sweep;
 mod transaction;
 mod transitions;
 
 pub use aggregators::IncompleteAggregator;
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
+pub use claims::{ClaimedSession, Claims};
 pub use commit::{BatchCommit, CommitError};
 pub use dead_letters::DeadLetter;
 pub use error::{Failure, StoreError};
@@ -31,6 +34,7 @@ pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
 pub use storage::{Storage, commit};
+pub use stored::{PageStart, Selection, StoredPage, StoredSession};
 pub use sweep::{SeenLogEnds, Sweep, SweepScope};
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 
@@ -39,7 +43,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 24] = [
+const STATEMENTS: [&str; 30] = [
     sweep::LOCK,
     sweep::MARK,
     sweep::WATERMARK,
@@ -55,10 +59,16 @@ const STATEMENTS: [&str; 24] = [
     checkpoints::MOVE,
     checkpoints::READ,
     checkpoints::CREATE,
+    claims::DIGESTS,
+    claims::UNSTORABLE,
     sessions::LOCK,
     sessions::UPDATE,
     sessions::INSERT,
     standing::SESSIONS,
+    stored::SESSIONS,
+    stored::WITHOUT_ROW,
+    stored::ANY_EVENT,
+    stored::AGGREGATES,
     dead_letters::INSERT,
     transitions::INSERT,
     overview::SESSIONS_BY_STATUS,

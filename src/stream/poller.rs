@@ -12,7 +12,7 @@ use std::{
 };
 
 use rdkafka::{
-    Message, Offset, Statistics, Timestamp, TopicPartitionList,
+    Message, Offset, Statistics, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
@@ -21,15 +21,14 @@ use rdkafka::{
 use tokio::sync::mpsc::{Sender, UnboundedSender, error::TrySendError};
 
 use crate::{
-    event::{Decoder, RecordTimestamp},
-    record::{Record, RecordOffset, TopicPartition},
+    event::Decoder,
+    record::{RecordOffset, TopicPartition},
     store::Committed,
 };
 
 use super::{
     batch::{Batch, BatchBuilder, InFlightCount},
     error::StreamError,
-    headers,
     lease::Leases,
     member,
     messages::{Command, Notice},
@@ -37,6 +36,7 @@ use super::{
     progress::ReadProgress,
     reading::Reading,
     rebalance::Callbacks,
+    wire,
 };
 
 /// How long a poll waits for a record, and so how long a command may wait for its turn.
@@ -339,15 +339,7 @@ fn receive(
         return;
     }
     progress.add_read();
-    let record = Record {
-        value: message.payload().map(Into::into),
-        key: message.key().map(Into::into),
-        headers: headers::of(message),
-        timestamp: match message.timestamp() {
-            Timestamp::NotAvailable => None,
-            Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) => RecordTimestamp::from_millis(millis),
-        },
-    };
+    let record = wire::record(message);
     let decoded = decoder.decode(record.wire());
     builder.push(reading.lease(), reading.position(), offset, record, decoded);
     reading.advance(offset);

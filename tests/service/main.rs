@@ -15,3 +15,4 @@ mod long_session;
 mod reference;
 mod store;
 mod sweep;
+mod verify;

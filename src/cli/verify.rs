@@ -1,0 +1,110 @@
+//! `sessionfold verify`: whether the tables hold what they should.
+
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use chrono::Utc;
+use clap::Args;
+
+use crate::{
+    config::{AggregatorKind, Config},
+    event::{EventTime, SessionId},
+    fold::{Aggregators, SessionAggregator, SideAggregators},
+    service::{convergent, decoder, open_store, preflight_database, reference},
+    store::{Selection, Store},
+    verify::{Report, Topics, verify_stored, verify_topics},
+};
+
+use super::{
+    CommandResult, Failure,
+    check::first_problem,
+    progress::{ProgressLine, grouped},
+};
+
+/// Folds the stored events of each session again and compares the result with the session's row, field by field.
+/// Exit code 0: all equal. 1: something differs.
+#[derive(Args)]
+pub(super) struct VerifyArgs {
+    /// Only this session; may be given several times
+    #[arg(long, value_name = "ID", value_parser = SessionId::parse)]
+    session: Vec<SessionId>,
+    /// Only sessions whose last event is not before, like 2026-03-01T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = EventTime::parse)]
+    from: Option<EventTime>,
+    /// Only sessions whose last event is before
+    #[arg(long, value_name = "TIME", value_parser = EventTime::parse)]
+    to: Option<EventTime>,
+    /// Compare the stored events with those in the topics too, up to the checkpoints
+    ///
+    /// Reads the topics from their beginning, without the group and without committing anything. It keeps about a
+    /// hundred bytes of memory for each event.
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    topics: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Most differences to show; all are counted
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+pub(super) async fn execute(config: Config, args: VerifyArgs, sides: SideAggregators) -> CommandResult {
+    match config.aggregator.kind {
+        AggregatorKind::Convergent => {
+            let session = convergent(&config);
+            verify(config, args, Aggregators { session, sides }).await
+        }
+        AggregatorKind::Reference => {
+            let session = reference(&config);
+            verify(config, args, Aggregators { session, sides }).await
+        }
+    }
+}
+
+async fn verify<A: SessionAggregator>(config: Config, args: VerifyArgs, aggregators: Aggregators<A>) -> CommandResult {
+    let store = open_store(&config);
+    first_problem(&preflight_database(&store, false).await)?;
+    if args.topics && aggregators.session.depends_on_order() {
+        let what = "what it makes of a session depends on the order of arrival, which the topics don't tell";
+        return Err(Failure::Usage(anyhow!("--topics is not for aggregator {}: {what}", config.aggregator.kind)));
+    }
+    let report = look(&config, &store, &aggregators, &args).await;
+    store.close().await;
+    let report = report?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        table::print(&report);
+    }
+    Ok(ExitCode::from(u8::from(!report.is_equal())))
+}
+
+async fn look<A: SessionAggregator>(
+    config: &Config,
+    store: &Store,
+    aggregators: &Aggregators<A>,
+    args: &VerifyArgs,
+) -> Result<Report, Failure> {
+    let selection = Selection { sessions: args.session.clone(), from: args.from, to: args.to };
+    let now = EventTime::from_utc(Utc::now()).context("the clock")?;
+    let (mut report, mut line) = (Report::new(args.limit), ProgressLine::new());
+    let progress = |report: &Report| line.say(|| progress_text(report));
+    verify_stored(store, aggregators, &selection, now, &mut report, progress).await?;
+    if args.topics {
+        let topics = Topics { kafka: &config.kafka, decoder: decoder(config) };
+        let progress = |records| line.say(|| format!("{} records of the topics", grouped(records)));
+        verify_topics(store, &topics, &selection.sessions, &mut report, progress).await?;
+    }
+    drop(line);
+    if report.sessions == 0 && report.is_equal() && !selection.sessions.is_empty() {
+        return Err(anyhow!("nothing is stored of what was asked for").into());
+    }
+    Ok(report)
+}
+
+fn progress_text(report: &Report) -> String {
+    let (sessions, events) = (grouped(report.sessions), grouped(report.events));
+    format!("{sessions} sessions, {events} events, {} differences so far", grouped(report.difference_count))
+}

@@ -1,0 +1,173 @@
+//! `sessionfold verify`: it finds what was changed behind the service's back, and mends it.
+
+use std::{collections::BTreeSet, process::Output};
+
+use serde_json::Value;
+use sessionfold::generate::{Generator, Shape};
+use sqlx::{AssertSqlSafe, Executor};
+
+use crate::{
+    deployment::{Deployment, MAX_VALUE_BYTES},
+    program,
+};
+
+/// A deployment whose log was read to its end.
+async fn drained() -> Deployment {
+    let deployment = Deployment::new(2).await;
+    let shape = Shape { records: 3_000, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() };
+    deployment.send(&Generator::new(shape).collect::<Vec<_>>()).await;
+    deployment.drain().await;
+    deployment
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[track_caller]
+fn assert_all_equal(deployment: &Deployment, arguments: &[&str]) {
+    let output = program::run(deployment, arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains(": all equal"), "{}", text(&output));
+}
+
+/// The sessions and fields that it names, and exit code 1.
+#[track_caller]
+fn named(deployment: &Deployment, arguments: &[&str]) -> BTreeSet<(String, String)> {
+    let output = program::run(deployment, &[arguments, &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let differences = report["differences"].as_array().unwrap();
+    let field = |difference: &Value, name: &str| difference[name].as_str().unwrap().to_owned();
+    differences.iter().map(|found| (field(found, "session_id"), field(found, "field"))).collect()
+}
+
+fn fields(session: &str, fields: &[&str]) -> BTreeSet<(String, String)> {
+    fields.iter().map(|field| (session.to_owned(), (*field).to_owned())).collect()
+}
+
+/// Runs a statement that returns the session it changed.
+async fn change(deployment: &Deployment, statement: &'static str) -> String {
+    let mut connection = deployment.connect().await;
+    sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap()
+}
+
+const BRANCH: &str = "UPDATE sessions SET git_branch = 'elsewhere'
+    WHERE session_id = (SELECT max(session_id) FROM sessions) RETURNING session_id";
+const PREVIEW: &str = "UPDATE prompts SET prompt_preview = prompt_preview || '!'
+    WHERE prompt_id = (SELECT min(prompt_id::text)::uuid FROM prompts) RETURNING session_id";
+const EXECUTION: &str = "DELETE FROM tool_executions
+    WHERE tool_execution_id = (SELECT min(tool_execution_id::text)::uuid FROM tool_executions WHERE success)
+    RETURNING session_id";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_log_is_all_equal() {
+    let deployment = drained().await;
+    assert_all_equal(&deployment, &["verify"]);
+    assert_all_equal(&deployment, &["verify", "--from", "2020-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_column_that_a_fold_gives_is_compared() {
+    let deployment = drained().await;
+    let mut connection = deployment.connect().await;
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT column_name::text, udt_name::text FROM information_schema.columns
+        WHERE table_schema = 'sessionfold' AND table_name = 'sessions' AND is_generated = 'NEVER'
+            AND column_name NOT IN ('session_id', 'status', 'end_provenance', 'sides', 'version', 'created_at', 'updated_at')",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    let mut changed = BTreeSet::new();
+    let session: String =
+        sqlx::query_scalar("SELECT min(session_id) FROM sessions").fetch_one(&mut connection).await.unwrap();
+    for (column, kind) in columns {
+        let value = match kind.as_str() {
+            "text" => "'other'",
+            "uuid" => "'00000000-0000-0000-0000-00000000000f'",
+            "timestamptz" => "'2001-01-01'",
+            "int8" | "float8" => "987654",
+            "jsonb" => "'{}'",
+            "bytea" => "NULL",
+            other => panic!("{other}"),
+        };
+        let update = format!("UPDATE sessions SET {column} = {value} WHERE session_id = '{session}'");
+        connection.execute(AssertSqlSafe(update)).await.unwrap();
+        changed.insert((session.clone(), column));
+    }
+    assert!(changed.len() > 18);
+    assert_eq!(named(&deployment, &["verify"]), changed);
+    assert_eq!(named(&deployment, &["verify", "--session", &session]), changed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_changed_by_hand_is_named() {
+    let deployment = drained().await;
+    let session = change(&deployment, BRANCH).await;
+    assert_eq!(named(&deployment, &["verify"]), fields(&session, &["git_branch"]));
+    let output = program::run(&deployment, &["verify"]);
+    assert!(text(&output).contains("elsewhere"), "{}", text(&output));
+    assert!(text(&output).contains("1 difference in 1 of them"), "{}", text(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_event_shows_in_the_digest() {
+    let deployment = drained().await;
+    let session = change(&deployment, PREVIEW).await;
+    assert_eq!(named(&deployment, &["verify"]), fields(&session, &["event_digest"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_event_shows_in_counts_and_digest() {
+    let deployment = drained().await;
+    let session = change(&deployment, EXECUTION).await;
+    let named = named(&deployment, &["verify"]);
+    let expected = fields(&session, &["event_count", "event_digest", "state", "tool_count", "tool_usage"]);
+    assert!(named.is_superset(&expected), "{named:?}");
+    assert!(named.iter().all(|(found, _)| *found == session));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_without_a_row_and_a_row_without_events_are_named() {
+    let deployment = drained().await;
+    let mut connection = deployment.connect().await;
+    connection.execute("ALTER TABLE sessions DISABLE TRIGGER ALL").await.unwrap();
+    let without_row = change(
+        &deployment,
+        "DELETE FROM sessions WHERE session_id = (SELECT max(session_id) FROM prompts) RETURNING session_id",
+    )
+    .await;
+    let without_events = "WITH s AS (SELECT min(session_id) AS session_id FROM sessions),
+        p AS (DELETE FROM prompts USING s WHERE prompts.session_id = s.session_id),
+        t AS (DELETE FROM tool_executions USING s WHERE tool_executions.session_id = s.session_id),
+        l AS (DELETE FROM lifecycle_events USING s WHERE lifecycle_events.session_id = s.session_id)
+        SELECT session_id FROM s";
+    let without_events = change(&deployment, without_events).await;
+    let mut both = fields(&without_row, &["session"]);
+    both.extend(fields(&without_events, &["session"]));
+    assert_eq!(named(&deployment, &["verify"]), both);
+    assert_eq!(named(&deployment, &["verify", "--session", &without_row]), fields(&without_row, &["session"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_option_is_wrong_usage() {
+    let deployment = Deployment::new(1).await;
+    for arguments in [["verify", "--from", "yesterday"], ["verify", "--limit", "many"]] {
+        assert_eq!(program::run(&deployment, &arguments).status.code(), Some(2));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_timed_out_are_compared_as_timed_out() {
+    let deployment = drained().await;
+    let session = change(
+        &deployment,
+        "UPDATE sessions SET status = 'timed_out', ended_at = last_event_at, end_reason = 'timeout',
+            end_provenance = 'timeout', duration_seconds = extract(epoch FROM last_event_at - started_at)
+        WHERE session_id = (SELECT min(session_id) FROM sessions WHERE status = 'active') RETURNING session_id",
+    )
+    .await;
+    assert_all_equal(&deployment, &["verify", "--session", &session]);
+    assert_all_equal(&deployment, &["verify"]);
+}
