@@ -37,6 +37,7 @@
 //! | [`service`] | a consumer and a pipeline put together from the configuration; checks before the start | the above |
 //! | [`config`] | one typed configuration out of four layers | nothing of ours |
 //! | [`generate`] | made-up events | `event` |
+//! | `laws` | checks what aggregators promise; only with the feature `laws` | `event`, `fold` |
 //! | [`devstack`] | the private broker and Postgres of demo and tests | nothing of ours |
 //!
 //! The program `sessionfold` is a thin layer of commands over this library.
@@ -51,6 +52,8 @@ pub mod devstack;
 pub mod event;
 pub mod fold;
 pub mod generate;
+#[cfg(feature = "laws")]
+pub mod laws;
 pub mod pipeline;
 pub mod record;
 pub mod service;
