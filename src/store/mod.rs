@@ -24,7 +24,7 @@ mod transitions;
 pub use aggregators::IncompleteAggregator;
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
 pub use commit::{BatchCommit, CommitError};
-pub use dead_letters::DeadLetter;
+pub use dead_letters::{DeadLetter, headers_to_json};
 pub use error::{Failure, StoreError};
 pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
