@@ -79,6 +79,9 @@ if [[ ${#targets[@]} -eq 0 ]]; then
 fi
 
 build
+for target in "${targets[@]}"; do
+    [[ -x fuzz/target/$host/release/$target && -d fuzz/corpus/$target ]] || { say "no target $target"; exit 2; }
+done
 summaries=()
 for target in "${targets[@]}"; do
     line=$(fuzz "$target")

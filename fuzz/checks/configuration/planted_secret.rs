@@ -17,8 +17,8 @@ enum Place {
 
 pub(super) struct PlantedSecret {
     place: Place,
-    /// What stands before the secret in the URL; the input says what stands after it.
-    url_start: &'static str,
+    /// What stands before the secret in the URL, and at once after it. The input says what comes then.
+    around: (&'static str, &'static str),
     property: &'static str,
 }
 
@@ -26,11 +26,12 @@ impl PlantedSecret {
     pub(super) fn read(input: &mut Input<'_>) -> Self {
         Self {
             place: input.one_of(&[Place::Environment, Place::Flags, Place::File, Place::SecretFile]),
-            url_start: input.one_of(&[
-                "postgres://user:",
-                "postgresql://:",
-                "postgres://user@host/database?password=",
-                "postgres://user@host/database?sslmode=require&sslkey=",
+            around: input.one_of(&[
+                ("postgres://user:", ""),
+                ("postgresql://:", ""),
+                ("postgres://user:pass@", "@"),
+                ("postgres://user@host/database?password=", ""),
+                ("postgres://user@host/database?sslmode=require&sslkey=", ""),
             ]),
             property: input.one_of(&[
                 "sasl.password",
@@ -50,8 +51,8 @@ impl PlantedSecret {
         environment: &mut Vec<(String, String)>,
         flags: &mut Vec<String>,
     ) -> Option<TemporaryFile> {
-        let Self { place, url_start, property } = self;
-        let url = format!("{url_start}{SECRET}{url_end}");
+        let Self { place, around: (start, end), property } = self;
+        let url = format!("{start}{SECRET}{end}{url_end}");
         let property_variable = format!("SESSIONFOLD_KAFKA__CLIENT__{}", property.replace('.', "_").to_uppercase());
         let url_variable = "SESSIONFOLD_POSTGRES__URL";
         match place {
@@ -63,10 +64,11 @@ impl PlantedSecret {
                 flags.push(format!("postgres.url={url}"));
                 flags.push(format!("kafka.client.{property}={SECRET}"));
             }
-            // Before the input's own lines, where no open text of theirs can swallow it.
+            // Before the input's own text, where no open string of that can swallow it, and on the same line, so that it
+            // stands on the line at fault.
             Place::File => {
                 let url = toml::Value::from(url);
-                *file = format!("[postgres]\nurl = {url}\n[kafka.client]\n\"{property}\" = \"{SECRET}\"\n{file}");
+                *file = format!("[postgres]\nurl = {url}\n[kafka.client]\n\"{property}\" = \"{SECRET}\"{file}");
             }
             Place::SecretFile => {
                 let secret_file = TemporaryFile::holding("secret", &url);
