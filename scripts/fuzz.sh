@@ -61,8 +61,12 @@ report() { # target, program, log
     local input
     input=$(sed -n 's/.*Test unit written to //p' "$3" | tail -n 1)
     grep -v -e '^#' -e '^INFO:' "$3" | tail -n 60 >&2
-    say "$1 found something. To see it again: ${input:+$2 $input}${input:-see $3}"
-    [[ -z $input ]] || say "once it is mended, keep it: cp $input fuzz/corpus/$1/"
+    if [[ -z $input ]]; then
+        say "$1 failed without an input: see $3"
+        return
+    fi
+    say "$1 found something. To see it again: $2 $input"
+    say "once it is mended, keep it: cp $input fuzz/corpus/$1/"
 }
 
 summary() { # target, log
