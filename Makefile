@@ -4,13 +4,14 @@ CARGO ?= cargo
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test install clean
+.PHONY: help demo build test fuzz install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Variables:'
 	@echo '  KEEP=1     leave the demo'"'"'s broker and Postgres running; it shows how to stop them'
+	@echo '  FUZZ_SECONDS=60    how long each fuzz target runs'
 	@echo '  CARGO=…    the cargo to build with (default: cargo)'
 
 # `make` itself puts KEEP into the program's environment. `exec` lets the program have the signals.
@@ -23,9 +24,14 @@ build: install ## Build the release program, target/release/sessionfold
 
 test: install ## Check the format, the lints and all tests, on a private broker and Postgres
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) build --locked
 	target/debug/sessionfold dev run -- $(CARGO) test --locked
+
+# Variables of the command line reach the script through the environment.
+fuzz: install ## Fuzz each target for FUZZ_SECONDS, from the corpus that `make test` checks
+	@scripts/fuzz.sh
 
 install: ## Install what is missing: build tools, Postgres, the development broker
 	@scripts/install.sh

@@ -51,8 +51,10 @@ pub(super) async fn insert(connection: &mut PgConnection, letters: &[DeadLetter<
     Ok(())
 }
 
-/// Headers in their order, readable where they are text that Postgres can hold, in base64 where they are not.
-fn headers_to_json(headers: &[Header]) -> Value {
+/// Headers as the column `headers` keeps them: in their order, each with the members `key` and `value`, which are texts
+/// where Postgres can hold them as such, and null for a null value. A part that is not UTF-8 or holds U+0000 stands in
+/// base64 instead, under `key_base64` or `value_base64`. So nothing is lost.
+pub fn headers_to_json(headers: &[Header]) -> Value {
     let header = |header: &Header| {
         let mut members = Map::new();
         put(&mut members, "key", Some(&header.key));

@@ -28,7 +28,7 @@ pub use aggregators::IncompleteAggregator;
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
 pub use claims::{ClaimedSession, Claims};
 pub use commit::{BatchCommit, CommitError};
-pub use dead_letters::DeadLetter;
+pub use dead_letters::{DeadLetter, headers_to_json};
 pub use error::{Failure, StoreError};
 pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
