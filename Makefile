@@ -26,7 +26,7 @@ test: install ## Check the format, the lints and all tests, on a private broker 
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) build --locked
+	$(CARGO) test --locked --no-run
 	target/debug/sessionfold dev run -- $(CARGO) test --locked
 
 # Variables of the command line reach the script through the environment.
