@@ -64,7 +64,8 @@ impl ProgressLine {
         if self.said_at.elapsed() >= interval {
             self.said_at = Instant::now();
             // Where nobody reads any more, the command goes on all the same.
-            let _ = if self.terminal { write!(stderr(), "\r\x1b[2K{}", line()) } else { writeln!(stderr(), "{}", line()) };
+            let _ =
+                if self.terminal { write!(stderr(), "\r\x1b[2K{}", line()) } else { writeln!(stderr(), "{}", line()) };
         }
     }
 }

@@ -144,7 +144,8 @@ async fn read_page<A: SessionAggregator>(
 
     let rows = sessions.iter().map(|session| (session.session_id.clone(), Some((session.version, session.status))));
     let all = rows.chain(without_row.iter().map(|session_id| (session_id.clone(), None)));
-    let ids: Vec<&str> = sessions.iter().map(|session| &session.session_id).chain(&without_row).map(SessionId::as_str).collect();
+    let ids: Vec<&str> =
+        sessions.iter().map(|session| &session.session_id).chain(&without_row).map(SessionId::as_str).collect();
     let mut fold = StoredFold::new(aggregators, all);
     events::for_each_of_sessions(connection, &ids, |stored| fold.take(stored)).await?;
     let (folded, unordered, events) = fold.finish();

@@ -17,6 +17,8 @@ pub(super) const INSERT: &str = "/* insert_transitions */
 pub(super) enum Cause {
     Event,
     Timeout,
+    /// `sessionfold verify --repair` wrote the session anew.
+    Repair,
 }
 
 impl Cause {
@@ -24,6 +26,7 @@ impl Cause {
         match self {
             Cause::Event => "event",
             Cause::Timeout => "timeout",
+            Cause::Repair => "repair",
         }
     }
 }
@@ -83,11 +86,7 @@ pub(super) async fn insert<S>(
     Ok(())
 }
 
-fn of<'a, S>(
-    cause: Cause,
-    change: &'a SessionChange<'_, S>,
-    snapshot: &'a Snapshot,
-) -> Option<Transition<'a>> {
+fn of<'a, S>(cause: Cause, change: &'a SessionChange<'_, S>, snapshot: &'a Snapshot) -> Option<Transition<'a>> {
     let from = change.read.map(|(_, status)| status);
     let session_id = change.session_id.as_str();
     let version = written_version(change);

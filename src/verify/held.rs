@@ -81,7 +81,8 @@ impl Judge {
         let claims = |session_id: &SessionId, events: &HashMap<EventKey, HeldEvent>| {
             let digest = events.values().fold(EventSetDigest::default(), |set, held| set.with(held.digest));
             let claimed = self.claimed.get(session_id);
-            claimed.is_some_and(|row| row.digest == Some(digest) && usize::try_from(row.event_count) == Ok(events.len()))
+            claimed
+                .is_some_and(|row| row.digest == Some(digest) && usize::try_from(row.event_count) == Ok(events.len()))
         };
         let held = self.held.0.iter().filter(|(session_id, events)| !claims(session_id, events));
         let only_stored = self.claimed.keys().filter(|session_id| !self.held.0.contains_key(*session_id));

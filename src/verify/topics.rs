@@ -58,9 +58,11 @@ pub async fn verify_topics(
     reader.read(&since(&ends, &before, &claims), &claims, &mut progress)?;
 
     report.records = Some(reader.records);
-    let judge = Judge { held: reader.held, claimed: claims.sessions, is_whole: ends.iter().all(begins_at_its_beginning) };
+    let judge =
+        Judge { held: reader.held, claimed: claims.sessions, is_whole: ends.iter().all(begins_at_its_beginning) };
     let mut suspects = judge.suspects();
-    suspects.extend(report.differing().filter(|session_id| sessions.is_empty() || sessions.contains(session_id)).cloned());
+    suspects
+        .extend(report.differing().filter(|session_id| sessions.is_empty() || sessions.contains(session_id)).cloned());
     suspects.sort_unstable();
     suspects.dedup();
     for page in suspects.chunks(PAGE) {
@@ -92,7 +94,8 @@ impl Reader<'_> {
                 *records += 1;
                 progress(*records);
                 let Decoded::Event(event) = decoded else { return };
-                let is_stored = || claims.unstorable.is_empty() || !claims.unstorable.contains(&(partition.clone(), offset));
+                let is_stored =
+                    || claims.unstorable.is_empty() || !claims.unstorable.contains(&(partition.clone(), offset));
                 if is_wanted(&event.session_id) && is_stored() {
                     held.take(&event);
                 }
