@@ -109,8 +109,9 @@ impl Memory {
     }
 
     fn snapshots(&self, aggregator: &Convergent, as_of: Option<EventTime>) -> BTreeMap<SessionId, Snapshot> {
-        let snapshot =
-            |session: &LoadedSession<ConvergentState>| aggregator.snapshot(&session.folded.as_ref().unwrap().state, as_of);
+        let snapshot = |session: &LoadedSession<ConvergentState>| {
+            aggregator.snapshot(&session.folded.as_ref().unwrap().state, as_of)
+        };
         self.sessions.iter().map(|(id, session)| (id.clone(), snapshot(session))).collect()
     }
 }

@@ -3,8 +3,11 @@
 use chrono::DateTime;
 use serde_json::Value;
 use sessionfold::{
-    event::{Decoded, Decoder, Event, EventTime, RecordTimestamp, RedactedText, WireRecord, redact},
-    fold::{Convergent, Snapshot, fold_session},
+    event::{Body, Decoded, Decoder, Event, EventTime, RecordTimestamp, RedactedText, WireRecord, redact},
+    fold::{
+        Aggregators, BatchFold, Convergent, Folded, Reference, ReferenceState, SessionAggregator, Snapshot, Standing,
+        fold_session,
+    },
 };
 
 fn vectors(name: &str) -> Vec<Value> {
@@ -31,6 +34,7 @@ fn normalized(mut value: Value) -> Value {
     fn visit(value: &mut Value) {
         match value {
             Value::Object(members) => members.values_mut().for_each(visit),
+            Value::Array(items) => items.iter_mut().for_each(visit),
             Value::String(text) => {
                 if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
                     *text = instant.to_utc().to_rfc3339();
@@ -192,4 +196,68 @@ fn a_kind_to_ignore_may_have_any_shape() {
     let value = br#"{"event_type":"hook.heartbeat","anything":[1,2]}"#;
     let record = WireRecord { value: Some(value), ..WireRecord::default() };
     assert_eq!(decoder.decode(record), Decoded::Ignored);
+}
+
+#[test]
+fn every_case_of_the_reference_vectors_accepts_and_rejects_as_it_says() {
+    for vector in vectors("reference_aggregation") {
+        let events: Vec<Event> = vector["events"].as_array().unwrap().iter().map(event).collect();
+        let aggregators = Aggregators::new(Reference::default());
+        let mut fold = BatchFold::new(&aggregators, Standing::default());
+        events.iter().for_each(|event| fold.push(event));
+        let folded = fold.finish(std::iter::empty());
+        assert_reference_case(&aggregators.session, &events, &folded, &vector);
+    }
+}
+
+fn assert_reference_case(
+    aggregator: &Reference,
+    events: &[Event],
+    folded: &Folded<'_, ReferenceState>,
+    vector: &Value,
+) {
+    let case = &vector["case"];
+    let is_rejected = |index: usize| folded.outcome.rejected.iter().any(|(rejected, _)| *rejected == index);
+    let accepted: Vec<bool> = (0..events.len()).map(|index| !is_rejected(index)).collect();
+    assert_eq!(serde_json::json!(accepted), vector["accepted"], "case {case}");
+
+    let snapshot = |id: &str| {
+        let change = folded.changes.iter().find(|change| change.session_id.as_str() == id).unwrap();
+        (aggregator.snapshot(&change.folded.state, None), &change.added)
+    };
+    let expected = vector["snapshots"].as_array().unwrap();
+    assert_eq!(folded.changes.len(), expected.len(), "case {case}");
+    let mut finalized = 0;
+    for expected in expected {
+        let (snapshot, added) = snapshot(expected["session_id"].as_str().unwrap());
+        finalized += u64::from(snapshot.ended_at.is_some());
+        let mut actual = serde_json::to_value(&snapshot).unwrap();
+        actual["session_id"] = expected["session_id"].clone();
+        actual["prompts"] = payloads(added, &expected["prompts"], |body| matches!(body, Body::Prompt(_)));
+        actual["tools"] = payloads(added, &expected["tools"], |body| matches!(body, Body::Tool(_)));
+        let expected = normalized(expected.clone());
+        let members = actual.as_object_mut().unwrap();
+        members.retain(|name, _| expected.get(name).is_some());
+        assert_eq!(normalized(actual), expected, "case {case}");
+    }
+    let outcome = &folded.outcome;
+    let metrics = serde_json::json!({
+        "events_processed": outcome.applied,
+        "events_rejected": outcome.rejected.len() + usize::try_from(outcome.duplicates).unwrap(),
+        "sessions_created": folded.changes.len(),
+        "sessions_finalized": finalized,
+    });
+    assert_eq!(metrics, vector["metrics"], "case {case}");
+}
+
+/// The accepted events of a kind, by time and then arrival, with the members that the vector lists.
+fn payloads(added: &[&Event], expected: &Value, is_kind: fn(&Body) -> bool) -> Value {
+    let mut events: Vec<&&Event> = added.iter().filter(|event| is_kind(&event.body)).collect();
+    events.sort_by_key(|event| event.emitted_at);
+    let shown = |(index, event): (usize, &&Event)| {
+        let mut payload = event.to_json()["payload"].take();
+        payload.as_object_mut().unwrap().retain(|name, _| expected[index].get(name).is_some());
+        payload
+    };
+    events.into_iter().enumerate().map(|(index, event)| shown((index, event))).collect()
 }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use crate::{
     config::Config,
     service::{Finding, open_store, preflight},
 };
+use anyhow::anyhow;
 
 use super::{CommandResult, Failure};
 

@@ -2,9 +2,6 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use anyhow::Context;
-use chrono::{TimeDelta, Utc};
-use clap::Args;
 use crate::{
     config::{AggregatorKind, Config, Sources},
     devstack::{Options, Stack},
@@ -14,6 +11,9 @@ use crate::{
     store::{ExampleSession, Store},
     stream::{KindTopics, Until, create_topics},
 };
+use anyhow::Context;
+use chrono::{TimeDelta, Utc};
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{

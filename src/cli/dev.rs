@@ -2,8 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Subcommand};
 use crate::devstack::{Options, Stack, run_with_stack};
+use clap::{Args, Subcommand};
 
 use super::CommandResult;
 

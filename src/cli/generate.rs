@@ -2,14 +2,14 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context, ensure};
-use chrono::{DateTime, TimeDelta, Utc};
-use clap::Args;
 use crate::{
     config::{Config, KafkaConfig},
     generate::{Generator, Shape},
     stream::{KindTopics, Producer, create_topics, produce},
 };
+use anyhow::{Context, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Args;
 
 use super::{CommandResult, Failure, logging};
 

@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, stderr};
 
-use anyhow::{Context, anyhow};
 use crate::config::{LogConfig, LogFormat};
+use anyhow::{Context, anyhow};
 use tracing_subscriber::{EnvFilter, fmt};
 
 use super::Failure;

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use crate::{
     config::Config,
     service::{open_store, preflight_database},
 };
+use anyhow::Context;
 
 use super::{CommandResult, check::first_problem};
 

@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow};
-use clap::{Args, Subcommand};
 use crate::{
     config::Config,
     record::{NextOffset, TopicPartition},
@@ -16,6 +14,8 @@ use crate::{
     store::{CheckpointMove, Store},
     stream::{LogEnds, log_ends},
 };
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
 
 use super::{CommandResult, Failure, check::first_problem, confirm::confirm};
 

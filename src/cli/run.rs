@@ -1,17 +1,17 @@
 //! `sessionfold run`: the service itself.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow};
-use clap::Args;
 use crate::{
     config::{AggregatorKind, Config},
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::Totals,
-    service::{Monitor, Service, convergent, open_store, preflight, reference},
+    service::{Monitor, Service, Sweeper, convergent, open_store, preflight, reference},
     store::Store,
     stream::Until,
 };
+use anyhow::{Context, anyhow};
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CommandResult, Failure, check::first_problem, logging, progress::per_second, summary};
@@ -39,7 +39,11 @@ pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregator
     }
 }
 
-async fn run<A: SessionAggregator + Clone>(config: Config, args: RunArgs, aggregators: Aggregators<A>) -> CommandResult {
+async fn run<A: SessionAggregator + Clone>(
+    config: Config,
+    args: RunArgs,
+    aggregators: Aggregators<A>,
+) -> CommandResult {
     logging::start(&config.log)?;
     let mut signals = Signals::new()?;
     let store = open_store(&config);
@@ -48,10 +52,13 @@ async fn run<A: SessionAggregator + Clone>(config: Config, args: RunArgs, aggreg
         () = signals.received() => return Ok(ExitCode::SUCCESS),
     }
     let until = if args.drain { Until::Drained } else { Until::Stopped };
+    let session = aggregators.session.clone();
     let service = Service::start(&config, store.clone(), aggregators, until)?;
     let monitor = service.monitor();
+    // A drain reads what was, and has no now to ask about.
+    let sweeper = (!args.drain).then(|| Sweeper::new(&config, store.clone(), session, Arc::clone(&monitor.progress)));
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
-    let outcome = until_stopped(service, &config, &store, &mut signals).await?;
+    let outcome = until_stopped(service, sweeper, &config, &store, &mut signals).await?;
     report_progress(&monitor, &store, &Totals::default());
     store.close().await;
     if args.drain
@@ -110,18 +117,26 @@ async fn prepare<A: SessionAggregator>(
 /// Runs the service until it ends by itself or a signal ends it. None where its end was not waited for.
 async fn until_stopped<A: SessionAggregator>(
     service: Service<A>,
+    sweeper: Option<Sweeper<A>>,
     config: &Config,
     store: &Store,
     signals: &mut Signals,
 ) -> Result<Option<Totals>, Failure> {
     let monitor = service.monitor();
     let mut running = std::pin::pin!(service.run());
+    let mut sweeping = std::pin::pin!(async {
+        match &sweeper {
+            Some(sweeper) => sweeper.run().await,
+            None => std::future::pending().await,
+        }
+    });
     let mut reports = tokio::time::interval(REPORT_INTERVAL);
     reports.tick().await;
     let mut reported = Totals::default();
     loop {
         tokio::select! {
             result = &mut running => return Ok(Some(result?)),
+            error = &mut sweeping => return Err(error.into()),
             _ = reports.tick() => reported = report_progress(&monitor, store, &reported),
             () = signals.received() => break,
         }

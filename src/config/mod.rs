@@ -32,7 +32,7 @@ pub use schema::SchemaName;
 pub use secret::Secret;
 pub use sections::{
     AggregatorConfig, AggregatorKind, BatchConfig, EventsConfig, HttpConfig, LogConfig, LogFormat, PostgresConfig,
-    ShutdownConfig,
+    ShutdownConfig, SweepConfig,
 };
 
 /// The effective configuration. Every value in it has passed its rule.
@@ -44,6 +44,8 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// `[aggregator]`
     pub aggregator: AggregatorConfig,
+    /// `[sweep]`
+    pub sweep: SweepConfig,
     /// `[events]`
     pub events: EventsConfig,
     /// `[batch]`
@@ -96,6 +98,7 @@ impl Config {
             kafka: KafkaConfig::read(&mut settings)?,
             postgres: PostgresConfig::read(&mut settings)?,
             aggregator: AggregatorConfig::read(&mut settings)?,
+            sweep: SweepConfig::read(&mut settings)?,
             events: EventsConfig::read(&mut settings)?,
             batch: BatchConfig::read(&mut settings)?,
             http: HttpConfig::read(&mut settings)?,

@@ -120,6 +120,24 @@ impl AggregatorConfig {
     }
 }
 
+/// `[sweep]`: how silent sessions are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepConfig {
+    /// More than zero, at most an hour.
+    pub interval: Duration,
+    /// In one transaction, 1 to 100,000.
+    pub max_sessions: NonZeroU32,
+}
+
+impl SweepConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            interval: settings.duration("sweep.interval", SHORTEST..=MINUTE * 60)?,
+            max_sessions: settings.count("sweep.max_sessions", 1..=100_000)?,
+        })
+    }
+}
+
 /// `[events]`: what is decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventsConfig {

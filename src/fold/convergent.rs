@@ -164,12 +164,7 @@ struct Ending {
 
 impl Convergent {
     /// The status of a session that has ended one way or the other.
-    fn ending(
-        &self,
-        state: &ConvergentState,
-        counts: &Snapshot,
-        as_of: Option<EventTime>,
-    ) -> Option<(Status, Ending)> {
+    fn ending(&self, state: &ConvergentState, counts: &Snapshot, as_of: Option<EventTime>) -> Option<(Status, Ending)> {
         let since_start = |end: EventTime| counts.started_at.map(|start| end.seconds_since(start));
         if let Some((at, end)) = state.standing_end(self.reopen_grace) {
             let duration_seconds = end.duration_seconds.map(DurationSeconds::get).or_else(|| since_start(at));
@@ -192,7 +187,10 @@ impl ConvergentState {
     /// # Panics
     /// If no event was taken.
     pub(super) fn counts(&self) -> Snapshot {
-        #[expect(clippy::expect_used, reason = "a state is stored only after it took an event, and every event sets both")]
+        #[expect(
+            clippy::expect_used,
+            reason = "a state is stored only after it took an event, and every event sets both"
+        )]
         let ((first, correlation_id), last_event_at) =
             (self.first_event.expect("a first event"), self.last_event_at.expect("a last event"));
         let start = self.first_start.as_ref();

@@ -85,7 +85,8 @@ impl<'e, S: Clone + Default> Session<'e, S> {
         let stored = standing.events.remove(session_id).unwrap_or_default();
         let events = stored.into_iter().map(|(key, event)| (key, Origin::Stored(event))).collect();
         let loaded = standing.sessions.remove(session_id);
-        let mut sides: Vec<Side> = aggregators.sides.open().into_iter().map(|states| Side { states, refold: false }).collect();
+        let mut sides: Vec<Side> =
+            aggregators.sides.open().into_iter().map(|states| Side { states, refold: false }).collect();
         if let Some(loaded) = &loaded {
             for side in &mut sides {
                 let id = side.states.id.to_string();

@@ -52,6 +52,8 @@ enum Attempted {
 
 /// A commit whose answer was lost.
 struct InDoubt {
+    /// How many items it was of; the attempt that finds out may be of fewer.
+    count: usize,
     moves: Vec<CheckpointMove>,
     totals: Totals,
 }
@@ -231,11 +233,10 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
                     }
                 }
                 Err(CommitError::Fenced(fenced)) => {
-                    let resolved =
-                        in_doubt.take().and_then(|doubt| Some((fenced.resolves(&doubt.moves)?, doubt.totals)));
-                    if let Some((committed, totals)) = resolved {
+                    let resolved = in_doubt.take().and_then(|doubt| Some((fenced.resolves(&doubt.moves)?, doubt)));
+                    if let Some((committed, doubt)) = resolved {
                         tracing::info!("the commit whose answer was lost had happened");
-                        self.finish(consumer, work, count, committed, &totals);
+                        self.finish(consumer, work, doubt.count, committed, &doubt.totals);
                         return Ok(Attempted::Done);
                     }
                     self.let_go_of(consumer, work, fenced);
@@ -245,7 +246,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
                     Failure::Setup => return Err(error.into()),
                     Failure::Contention | Failure::Unavailable | Failure::InDoubt => {
                         if error.failure == Failure::InDoubt {
-                            in_doubt = Some(InDoubt { moves, totals });
+                            in_doubt = Some(InDoubt { count, moves, totals });
                         } else if error.is_statement_timeout() {
                             most = (count / 2).max(1);
                         }

@@ -2,8 +2,10 @@
 //! start.
 
 mod preflight;
+mod sweep;
 
 pub use preflight::{Finding, preflight, preflight_database};
+pub use sweep::Sweeper;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -99,10 +101,8 @@ impl<A: SessionAggregator> Service<A> {
             },
             until,
         })?;
-        let options = PipelineOptions {
-            group_id: config.kafka.group_id.clone(),
-            keep_rejected: config.aggregator.keep_rejected,
-        };
+        let options =
+            PipelineOptions { group_id: config.kafka.group_id.clone(), keep_rejected: config.aggregator.keep_rejected };
         Ok(Self { consumer, pipeline: Pipeline::new(store, aggregators, options) })
     }
 

@@ -64,10 +64,8 @@ pub(super) async fn write<S>(
     changes: &[SessionChange<'_, S>],
 ) -> Result<(), StoreError> {
     let sides = || changes.iter().flat_map(|change| change.sides.iter().map(|side| (change.session_id.as_str(), side)));
-    let (sessions, names): (Vec<_>, Vec<_>) = sides()
-        .filter(|(_, side)| side.anew)
-        .map(|(session, side)| (session, side.id.name()))
-        .unzip();
+    let (sessions, names): (Vec<_>, Vec<_>) =
+        sides().filter(|(_, side)| side.anew).map(|(session, side)| (session, side.id.name())).unzip();
     if !sessions.is_empty() {
         sqlx::query(DELETE).bind(&sessions).bind(&names).execute(&mut *connection).await?;
     }

@@ -66,9 +66,11 @@ impl Store {
         &self,
         aggregators: &Aggregators<A>,
     ) -> Result<Vec<IncompleteAggregator>, StoreError> {
-        let incomplete = self.transactions.run(&SPEC, async |connection| compare(connection, aggregators).await).await?;
+        let incomplete =
+            self.transactions.run(&SPEC, async |connection| compare(connection, aggregators).await).await?;
         let session = aggregators.session.id();
-        if aggregators.session.depends_on_order() && incomplete.iter().any(|found| found.wanted == session.to_string()) {
+        if aggregators.session.depends_on_order() && incomplete.iter().any(|found| found.wanted == session.to_string())
+        {
             return Err(StoreError::other_aggregator(session));
         }
         Ok(incomplete)

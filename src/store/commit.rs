@@ -81,7 +81,8 @@ impl Store {
         let (session, changes) = (&batch.aggregators.session, batch.changes);
         let snapshots: Vec<Snapshot> =
             changes.iter().map(|change| session.snapshot(&change.folded.state, None)).collect();
-        let added: Vec<NewRow<'_>> = changes.iter().flat_map(|change| rows(change, session.depends_on_order())).collect();
+        let added: Vec<NewRow<'_>> =
+            changes.iter().flat_map(|change| rows(change, session.depends_on_order())).collect();
         let replaced: Vec<&Event> = changes.iter().flat_map(|change| change.replaced.iter().copied()).collect();
         let body = async |connection: &mut PgConnection| {
             checkpoints::advance(connection, batch.group_id, batch.moves).await?.map_err(CommitError::Fenced)?;

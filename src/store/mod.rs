@@ -21,6 +21,7 @@ mod sessions;
 mod standing;
 mod storage;
 mod stored;
+mod sweep;
 mod transaction;
 mod transitions;
 
@@ -35,6 +36,7 @@ pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
 pub use storage::{Storage, commit};
 pub use stored::{PageStart, Selection, StoredPage, StoredSession};
+pub use sweep::{SeenLogEnds, Sweep, SweepScope};
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 
 use std::{sync::Arc, time::Duration};
@@ -42,7 +44,12 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 25] = [
+const STATEMENTS: [&str; 30] = [
+    sweep::LOCK,
+    sweep::MARK,
+    sweep::WATERMARK,
+    sweep::SILENT,
+    sweep::UPDATE,
     aggregators::READ,
     aggregators::ANY_SESSION,
     aggregators::UPSERT,

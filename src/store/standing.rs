@@ -6,9 +6,7 @@ use sqlx::{PgConnection, types::Json};
 
 use crate::{
     event::{Event, EventSetDigest, SessionId},
-    fold::{
-        Aggregators, BatchFold, Folded, FoldedState, LoadedSession, SessionAggregator, Standing, Status, Version,
-    },
+    fold::{Aggregators, BatchFold, Folded, FoldedState, LoadedSession, SessionAggregator, Standing, Status, Version},
 };
 
 use super::{

@@ -34,11 +34,8 @@ pub trait Storage<A: SessionAggregator> {
     ) -> Result<HashMap<TopicPartition, NextOffset>, StoreError>;
 
     /// What stands of the sessions of these events, of one moment.
-    async fn standing(
-        &self,
-        aggregators: &Aggregators<A>,
-        events: &[&Event],
-    ) -> Result<Standing<A::State>, StoreError>;
+    async fn standing(&self, aggregators: &Aggregators<A>, events: &[&Event])
+    -> Result<Standing<A::State>, StoreError>;
 
     /// Ends a fold with the stored events of the sessions that it folds again.
     async fn finish_fold<'e>(&self, fold: BatchFold<'e, '_, A>) -> Result<Folded<'e, A::State>, StoreError>;

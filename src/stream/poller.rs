@@ -16,6 +16,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
+    statistics::Broker,
 };
 use tokio::sync::mpsc::{Sender, UnboundedSender, error::TrySendError};
 
@@ -258,18 +259,25 @@ impl Poller {
     /// Takes from Kafka's statistics how far away the ends of the logs are.
     fn observe(&mut self, statistics: &Statistics) {
         let mut lag = HashMap::new();
+        let mut ends = Vec::new();
         let mut beyond = Vec::new();
         for (partition, reading) in &mut self.readings {
             let topic = statistics.topics.get(&*partition.topic);
             let Some(seen) = topic.and_then(|topic| topic.partitions.get(&partition.partition)) else { continue };
             if let Some(records) = reading.observe(seen, self.paused) {
                 lag.insert(partition.clone(), records);
+                // Without the leader's answers, what is known of the end is old.
+                let connected = |broker: &Broker| broker.nodeid == seen.leader && broker.state == "UP";
+                if !self.paused && statistics.brokers.values().any(connected) {
+                    ends.push((partition.clone(), reading.end_of_log(seen)));
+                }
             }
             if reading.is_beyond_the_log() {
                 beyond.push((partition.clone(), seen.lo_offset, seen.hi_offset));
             }
         }
         self.progress.set_lag(lag);
+        self.progress.set_log_ends(ends);
         for (partition, low, high) in beyond {
             self.halt(&partition, low, high);
         }

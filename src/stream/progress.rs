@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use crate::record::TopicPartition;
+use crate::record::{NextOffset, TopicPartition};
 
 /// How far reading came. Updated by the polling thread, read by anybody.
 #[derive(Debug, Default)]
@@ -19,7 +19,11 @@ pub struct ReadProgress {
     discarded: AtomicU64,
     paused: AtomicBool,
     lag: Mutex<HashMap<TopicPartition, u64>>,
+    log_ends: Mutex<Option<SeenEnds>>,
 }
+
+/// When the ends of logs were seen, and where.
+type SeenEnds = (Instant, Vec<(TopicPartition, NextOffset)>);
 
 impl ReadProgress {
     /// Records taken from Kafka.
@@ -48,12 +52,19 @@ impl ReadProgress {
         (!lag.is_empty()).then(|| lag.values().sum())
     }
 
-    pub(super) fn add_read(&self) {
+    /// The ends of the logs of the assigned partitions, and when the broker told them; none before it did.
+    pub fn log_ends(&self) -> Option<(Instant, Vec<(TopicPartition, NextOffset)>)> {
+        self.log_ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a record that was taken from Kafka.
+    pub fn add_read(&self) {
         self.first_read_at.get_or_init(Instant::now);
         self.read.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_discarded(&self, records: u64) {
+    /// Counts records that were read and let go.
+    pub fn add_discarded(&self, records: u64) {
         self.discarded.fetch_add(records, Ordering::Relaxed);
     }
 
@@ -63,5 +74,9 @@ impl ReadProgress {
 
     pub(super) fn set_lag(&self, lag: HashMap<TopicPartition, u64>) {
         *self.lag.lock().unwrap_or_else(PoisonError::into_inner) = lag;
+    }
+
+    pub(super) fn set_log_ends(&self, ends: Vec<(TopicPartition, NextOffset)>) {
+        *self.log_ends.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), ends));
     }
 }

@@ -78,6 +78,11 @@ impl Reading {
         !self.suspended && self.seen_at_end >= 2
     }
 
+    /// Where the log ends, as librdkafka says. The position, where what follows it is nothing that a consumer sees.
+    pub(super) fn end_of_log(&self, seen: &Partition) -> NextOffset {
+        if self.is_at_end() { self.position } else { NextOffset::new(seen.hi_offset) }
+    }
+
     pub(super) fn is_beyond_the_log(&self) -> bool {
         !self.halted && self.beyond_since.is_some_and(|since| since.elapsed() >= BELIEVE_AFTER)
     }

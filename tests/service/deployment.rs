@@ -5,9 +5,10 @@ use std::time::Duration;
 use sessionfold::{
     config::{Config, Sources},
     event::EventKind,
+    fold::{Aggregators, Convergent},
     generate::GeneratedRecord,
     pipeline::Totals,
-    service::{Service, open_store},
+    service::{Service, convergent, open_store},
     stream::{Outgoing, Producer, Until, create_topics},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -104,6 +105,11 @@ impl Deployment {
         producer.flush(Duration::from_secs(60)).unwrap();
     }
 
+    /// The session's aggregator alone.
+    pub fn aggregators(&self) -> Aggregators<Convergent> {
+        Aggregators::new(convergent(&self.config()))
+    }
+
     /// Drains everything, in this process.
     pub async fn drain(&self) -> Totals {
         drain(&self.config()).await
@@ -112,6 +118,7 @@ impl Deployment {
 
 /// Drains with this configuration, in this process.
 pub async fn drain(config: &Config) -> Totals {
-    let service = Service::start(config, open_store(config), Until::Drained).unwrap();
+    let service =
+        Service::start(config, open_store(config), Aggregators::new(convergent(config)), Until::Drained).unwrap();
     service.run().await.unwrap()
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use sessionfold::{
     event::EventKind,
-    fold::Convergent,
+    fold::{Aggregators, Convergent},
     generate::{GeneratedRecord, Generator, Shape},
     record::{NextOffset, TopicPartition},
     service::{Service, open_store},
@@ -40,10 +40,10 @@ async fn a_writer_whose_checkpoint_was_moved_by_another_is_fenced() {
         expected: NextOffset::new(expected),
         next: NextOffset::new(next),
     };
-    let aggregator = Convergent::default();
+    let aggregators = Aggregators::new(Convergent::default());
     let commit = async |moves: &[CheckpointMove]| {
-        let batch = BatchCommit { group_id: group, moves, aggregator: &aggregator, changes: &[], dead_letters: &[] };
-        store.commit(&batch).await
+        let batch = BatchCommit { group_id: group, moves, aggregators: &aggregators, changes: &[], dead_letters: &[] };
+        sessionfold::store::commit(&store, &batch).await
     };
     let committed = commit(&[step(0, 10)]).await.unwrap();
     assert_eq!(committed.offsets(), [(partition.clone(), NextOffset::new(10))]);
@@ -134,7 +134,13 @@ async fn a_database_that_goes_away_again_and_again_delays_and_loses_nothing() {
         }
     };
 
-    let service = Service::start(&deployment.config(), open_store(&deployment.config()), deployment.aggregators(), Until::Drained).unwrap();
+    let service = Service::start(
+        &deployment.config(),
+        open_store(&deployment.config()),
+        deployment.aggregators(),
+        Until::Drained,
+    )
+    .unwrap();
     let monitor = service.monitor();
     connection.close().await.unwrap();
     let outages = async {
@@ -158,7 +164,13 @@ async fn a_pipeline_that_stands_still_pauses_the_partitions_and_holds_three_batc
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
     let sent = records(20_000, 24);
     deployment.send(&sent).await;
-    let service = Service::start(&deployment.config(), open_store(&deployment.config()), deployment.aggregators(), Until::Drained).unwrap();
+    let service = Service::start(
+        &deployment.config(),
+        open_store(&deployment.config()),
+        deployment.aggregators(),
+        Until::Drained,
+    )
+    .unwrap();
     let monitor = service.monitor();
     let progress = Arc::clone(&monitor.progress);
 
@@ -183,7 +195,13 @@ async fn a_rebalance_while_the_partitions_are_paused_neither_stalls_nor_ends_a_d
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
     let sent = records(20_000, 26);
     deployment.send(&sent).await;
-    let service = Service::start(&deployment.config(), open_store(&deployment.config()), deployment.aggregators(), Until::Drained).unwrap();
+    let service = Service::start(
+        &deployment.config(),
+        open_store(&deployment.config()),
+        deployment.aggregators(),
+        Until::Drained,
+    )
+    .unwrap();
     let progress = service.monitor().progress;
 
     let (mut blocker, mut observer) = (deployment.connect().await, deployment.connect().await);

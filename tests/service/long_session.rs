@@ -52,6 +52,7 @@ async fn cost(deployment: &Deployment, part: std::ops::Range<u64>) -> (i64, std:
     let service = sessionfold::service::Service::start(
         &deployment.config(),
         sessionfold::service::open_store(&deployment.config()),
+        deployment.aggregators(),
         sessionfold::stream::Until::Drained,
     )
     .unwrap();

@@ -12,5 +12,7 @@ mod faults_of_setup;
 mod group;
 mod guarantees;
 mod long_session;
+mod reference;
 mod store;
+mod sweep;
 mod verify;

@@ -9,8 +9,13 @@ use sqlx::PgConnection;
 use crate::{deployment::Deployment, expected::Expected};
 
 /// A row of a query, as JSON.
-async fn rows(connection: &mut PgConnection, query: &'static str) -> Vec<Value> {
+pub async fn rows(connection: &mut PgConnection, query: &'static str) -> Vec<Value> {
     sqlx::query_scalar::<_, Value>(query).fetch_all(connection).await.unwrap()
+}
+
+/// A time in one form; none if the text is none.
+pub fn instant_of(text: &str) -> Option<String> {
+    sessionfold::event::EventTime::parse(text).ok().map(|time| time.to_string())
 }
 
 /// Seconds since 1970 to the microsecond, which is how both sides write a time.

@@ -129,10 +129,10 @@ fn brokers_are_kept_without_spaces() {
 }
 
 #[test]
-fn the_reference_aggregator_is_refused_with_the_way_out() {
+fn an_aggregator_that_is_none_is_refused_with_those_that_are() {
     assert_eq!(
-        message(from_flag("aggregator.kind=reference")),
-        "aggregator.kind: `reference` is not in this version; use `convergent` (from flag --set)"
+        message(from_flag("aggregator.kind=Reference")),
+        "aggregator.kind: `Reference` is not an aggregator; allowed: \"convergent\", \"reference\" (from flag --set)"
     );
 }
 

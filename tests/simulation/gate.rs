@@ -1,0 +1,109 @@
+//! Where a member's calls of the store wait until the schedule says what becomes of them.
+
+use std::{cell::Cell, fmt, future::poll_fn, task::Poll};
+
+use proptest::prelude::*;
+use sessionfold::store::{Failure, StoreError};
+
+/// What a member asks of the store.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Call {
+    Checkpoints,
+    CreateCheckpoints,
+    Standing,
+    FinishFold,
+    Commit,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    Proceed,
+    Unavailable,
+    Contention,
+    StatementTimeout,
+    /// It happened, but the answer was lost.
+    AnswerLost,
+    /// It did not happen, and that isn't known.
+    RequestLost,
+    /// The answer is lost; the commit happens later, but before anything else is written.
+    Late,
+    /// Another writer changes the same sessions just before.
+    Conflict,
+    /// It happened, and the process dies before it hears of it.
+    Deadly,
+}
+
+impl Outcome {
+    pub fn strategy() -> impl Strategy<Value = Outcome> {
+        prop_oneof![
+            20 => Just(Outcome::Proceed),
+            1 => Just(Outcome::Unavailable),
+            1 => Just(Outcome::Contention),
+            2 => Just(Outcome::StatementTimeout),
+            3 => Just(Outcome::AnswerLost),
+            2 => Just(Outcome::RequestLost),
+            2 => Just(Outcome::Late),
+            2 => Just(Outcome::Conflict),
+            1 => Just(Outcome::Deadly),
+        ]
+    }
+
+    /// The failure of a call that did not happen, or of one that only reads and whose answer is lost.
+    pub fn failure(self, call: Call) -> Option<StoreError> {
+        let failure = match self {
+            Outcome::Proceed | Outcome::Conflict | Outcome::Deadly => return None,
+            Outcome::AnswerLost | Outcome::RequestLost | Outcome::Late if call == Call::Commit => Failure::InDoubt,
+            Outcome::Contention => Failure::Contention,
+            _ => Failure::Unavailable,
+        };
+        let mut error = StoreError::new(failure, format!("{call:?}: {self:?}"));
+        if self == Outcome::StatementTimeout {
+            error.sqlstate = Some("57014".into());
+        }
+        Some(error)
+    }
+}
+
+/// One member's gate.
+#[derive(Default)]
+pub struct Gate {
+    waiting: Cell<Option<Call>>,
+    released: Cell<Option<Outcome>>,
+}
+
+impl Gate {
+    /// The call that waits, if one does.
+    pub fn waiting(&self) -> Option<Call> {
+        self.waiting.get()
+    }
+
+    pub fn release(&self, outcome: Outcome) {
+        self.released.set(Some(outcome));
+    }
+
+    /// Waits for the schedule.
+    pub async fn pass(&self, call: Call) -> Outcome {
+        self.waiting.set(Some(call));
+        let wait = |_: &mut std::task::Context<'_>| self.released.take().map_or(Poll::Pending, Poll::Ready);
+        let outcome = poll_fn(wait).await;
+        self.waiting.set(None);
+        outcome
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Proceed => "proceeds",
+            Outcome::Unavailable => "finds the store away",
+            Outcome::Contention => "meets contention",
+            Outcome::StatementTimeout => "takes too long",
+            Outcome::AnswerLost => "happens, but its answer is lost",
+            Outcome::RequestLost => "doesn't happen, and nobody knows",
+            Outcome::Late => "gets no answer, and happens later",
+            Outcome::Conflict => "comes second to another writer of its sessions",
+            Outcome::Deadly => "happens, and the process dies",
+        })
+    }
+}

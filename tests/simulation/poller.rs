@@ -1,0 +1,246 @@
+//! A member's consumer: it reads the logs, hands over batches, and obeys the pipeline as the real polling thread does.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    future::poll_fn,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use sessionfold::{
+    pipeline::Source,
+    record::{NextOffset, RecordOffset, TopicPartition},
+    store::Committed,
+    stream::{Batch, Input, Item, Lease, Leases, Notice, ReadProgress, Slice, StreamError},
+};
+
+use crate::{broker::Broker, trace::Trace};
+
+/// How many batches wait for the pipeline at most: one in the channel, one that is being filled.
+const ROOM: usize = 2;
+
+struct Reading {
+    lease: Lease,
+    position: NextOffset,
+    /// Waiting for the checkpoint to be read anew.
+    suspended: bool,
+}
+
+/// What the pipeline told, in order.
+enum Command {
+    Locate(Vec<Lease>),
+    Start(Vec<(Lease, NextOffset)>),
+    Restart(Vec<TopicPartition>),
+    Commit(Committed),
+}
+
+pub struct Poller {
+    member: usize,
+    broker: Rc<RefCell<Broker>>,
+    pub leases: Arc<Leases>,
+    pub progress: Arc<ReadProgress>,
+    readings: BTreeMap<TopicPartition, Reading>,
+    notices: VecDeque<Notice>,
+    batches: VecDeque<Batch>,
+    commands: VecDeque<Command>,
+    stopping: bool,
+    trace: Trace,
+}
+
+impl Poller {
+    pub fn new(member: usize, broker: Rc<RefCell<Broker>>, trace: Trace) -> Self {
+        Self {
+            member,
+            broker,
+            leases: Arc::default(),
+            progress: Arc::default(),
+            readings: BTreeMap::new(),
+            notices: VecDeque::new(),
+            batches: VecDeque::new(),
+            commands: VecDeque::new(),
+            stopping: false,
+            trace,
+        }
+    }
+
+    /// The group gives a partition to this member.
+    pub fn grant(&mut self, partition: TopicPartition) {
+        let leases = self.leases.grant([partition]);
+        self.notices.push_back(Notice::Granted(leases));
+    }
+
+    /// This member learns that a partition isn't its own any more.
+    pub fn revoke(&mut self, partition: &TopicPartition) {
+        self.leases.end(std::slice::from_ref(partition), Duration::ZERO);
+        self.readings.remove(partition);
+    }
+
+    /// Stops reading; what was read is still handed over.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Whether nothing is under way between this and the pipeline.
+    pub fn is_idle(&self) -> bool {
+        self.notices.is_empty() && self.batches.is_empty() && self.commands.is_empty()
+    }
+
+    pub fn obey(&mut self) {
+        while let Some(command) = self.commands.pop_front() {
+            match command {
+                Command::Locate(leases) => self.locate(leases),
+                Command::Start(positions) => self.start(positions),
+                Command::Restart(partitions) => self.restart(&partitions),
+                Command::Commit(committed) => self.commit(&committed),
+            }
+        }
+    }
+
+    fn locate(&mut self, leases: Vec<Lease>) {
+        let broker = self.broker.borrow();
+        let start = |lease: &Lease| broker.committed(lease.partition()).unwrap_or(NextOffset::new(0));
+        let starts = leases.into_iter().map(|lease| {
+            let next = start(&lease);
+            (lease, next)
+        });
+        self.notices.push_back(Notice::Located(starts.collect()));
+    }
+
+    fn start(&mut self, positions: Vec<(Lease, NextOffset)>) {
+        for (lease, position) in positions {
+            if self.leases.is_current(&lease) {
+                self.trace.note(format!("    member {}: reads {} from {position}", self.member, lease.partition()));
+                self.readings.insert(lease.partition().clone(), Reading { lease, position, suspended: false });
+            }
+        }
+    }
+
+    fn restart(&mut self, partitions: &[TopicPartition]) {
+        let mut assigned = Vec::new();
+        for partition in partitions {
+            if let Some(reading) = self.readings.get_mut(partition) {
+                reading.suspended = true;
+                assigned.push(partition.clone());
+            }
+        }
+        if !assigned.is_empty() {
+            let leases = self.leases.grant(assigned);
+            self.notices.push_back(Notice::Granted(leases));
+        }
+    }
+
+    fn commit(&self, committed: &Committed) {
+        for (partition, next) in committed.offsets() {
+            if self.readings.contains_key(partition) {
+                self.broker.borrow_mut().commit(self.member, partition, *next);
+            }
+        }
+    }
+
+    /// Reads up to so many records of each partition, in turns, and hands them over as a batch.
+    pub fn read(&mut self, counts: &[u8]) {
+        if self.stopping || self.batches.len() >= ROOM {
+            return;
+        }
+        let broker = Rc::clone(&self.broker);
+        let broker = broker.borrow();
+        let (mut slices, mut items) = (Vec::<Slice>::new(), Vec::<Item>::new());
+        let most = counts.iter().copied().max().unwrap_or(0);
+        for round in 0..most {
+            for (partition, reading) in &mut self.readings {
+                if reading.suspended || round >= counts[crate::broker::number_of(partition)] {
+                    continue;
+                }
+                let Some((record, decoded)) = broker.read(partition, reading.position) else { continue };
+                let known = slices.iter().position(|slice| slice.lease == reading.lease);
+                let slice = known.unwrap_or_else(|| {
+                    slices.push(Slice { lease: reading.lease.clone(), expected: reading.position });
+                    slices.len() - 1
+                });
+                let offset = RecordOffset::new(reading.position.get());
+                items.push(Item { slice, offset, record, decoded });
+                reading.position = offset.next();
+                self.progress.add_read();
+            }
+        }
+        if !items.is_empty() {
+            self.trace.note(format!("    member {}: hands over {} records", self.member, items.len()));
+            self.batches.push_back(Batch::new(slices, items));
+        }
+    }
+}
+
+/// The pipeline's end of it.
+pub struct Reader {
+    pub leases: Arc<Leases>,
+    pub progress: Arc<ReadProgress>,
+    pub poller: Rc<RefCell<Poller>>,
+}
+
+impl Reader {
+    pub fn new(poller: Rc<RefCell<Poller>>) -> Self {
+        let (leases, progress) = {
+            let poller = poller.borrow();
+            (Arc::clone(&poller.leases), Arc::clone(&poller.progress))
+        };
+        Self { leases, progress, poller }
+    }
+
+    fn tell(&self, command: Command) {
+        self.poller.borrow_mut().commands.push_back(command);
+    }
+}
+
+impl Source for Reader {
+    /// Notices come first.
+    async fn next(&mut self) -> Option<Input> {
+        poll_fn(|_| {
+            let mut poller = self.poller.borrow_mut();
+            if let Some(notice) = poller.notices.pop_front() {
+                return Poll::Ready(Some(Input::Notice(notice)));
+            }
+            match poller.batches.pop_front() {
+                Some(batch) => Poll::Ready(Some(Input::Batch(batch))),
+                None if poller.stopping => Poll::Ready(None),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    fn progress(&self) -> &Arc<ReadProgress> {
+        &self.progress
+    }
+
+    fn locate(&self, leases: Vec<Lease>) {
+        self.tell(Command::Locate(leases));
+    }
+
+    fn start_reading(&self, positions: Vec<(Lease, NextOffset)>) {
+        self.tell(Command::Start(positions));
+    }
+
+    fn restart(&self, partitions: Vec<TopicPartition>) {
+        self.tell(Command::Restart(partitions));
+    }
+
+    fn commit(&self, committed: Committed) {
+        self.tell(Command::Commit(committed));
+    }
+
+    async fn close(self) -> Result<(), StreamError> {
+        self.poller.borrow_mut().obey();
+        Ok(())
+    }
+}
