@@ -14,12 +14,13 @@ use crate::{
     fold::{Aggregators, SessionAggregator, SideAggregators},
     service::{convergent, decoder, open_store, preflight_database, reference},
     store::{Selection, Store},
-    verify::{Report, Topics, verify_stored, verify_topics},
+    verify::{Report, Topics, repair_stored, verify_stored, verify_topics},
 };
 
 use super::{
     CommandResult, Failure,
     check::first_problem,
+    confirm::confirm,
     progress::{ProgressLine, grouped},
 };
 
@@ -42,6 +43,14 @@ pub(super) struct VerifyArgs {
     /// hundred bytes of memory for each event.
     #[arg(long, conflicts_with_all = ["from", "to"])]
     topics: bool,
+    /// Write the sessions that differ anew from their stored events
+    ///
+    /// Sessions that the service writes meanwhile, and those without stored events, are left as they are.
+    #[arg(long, conflicts_with = "topics")]
+    repair: bool,
+    /// Don't ask before repairing
+    #[arg(long, requires = "repair")]
+    yes: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -70,6 +79,9 @@ async fn verify<A: SessionAggregator>(config: Config, args: VerifyArgs, aggregat
         let what = "what it makes of a session depends on the order of arrival, which the topics don't tell";
         return Err(Failure::Usage(anyhow!("--topics is not for aggregator {}: {what}", config.aggregator.kind)));
     }
+    if args.repair {
+        confirm_repair(&store, &aggregators, &args)?;
+    }
     let report = look(&config, &store, &aggregators, &args).await;
     store.close().await;
     let report = report?;
@@ -78,7 +90,26 @@ async fn verify<A: SessionAggregator>(config: Config, args: VerifyArgs, aggregat
     } else {
         table::print(&report);
     }
-    Ok(ExitCode::from(u8::from(!report.is_equal())))
+    Ok(ExitCode::from(u8::from(!report.is_equal_now())))
+}
+
+/// Says on standard error what it will do, and asks unless told not to.
+fn confirm_repair<A: SessionAggregator>(
+    store: &Store,
+    aggregators: &Aggregators<A>,
+    args: &VerifyArgs,
+) -> Result<(), Failure> {
+    let names = std::iter::once(aggregators.session.id()).chain(aggregators.sides.ids());
+    let names: Vec<String> = names.map(|id| id.to_string()).collect();
+    eprintln!(
+        "sessions in schema {} that differ from their stored events are written anew, as {} folds them",
+        store.schema(),
+        names.join(", ")
+    );
+    if !args.yes && !confirm()? {
+        return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
+    }
+    Ok(())
 }
 
 async fn look<A: SessionAggregator>(
@@ -91,7 +122,11 @@ async fn look<A: SessionAggregator>(
     let now = EventTime::from_utc(Utc::now()).context("the clock")?;
     let (mut report, mut line) = (Report::new(args.limit), ProgressLine::new());
     let progress = |report: &Report| line.say(|| progress_text(report));
-    verify_stored(store, aggregators, &selection, now, &mut report, progress).await?;
+    if args.repair {
+        repair_stored(store, aggregators, &selection, now, &mut report, progress).await?;
+    } else {
+        verify_stored(store, aggregators, &selection, now, &mut report, progress).await?;
+    }
     if args.topics {
         let topics = Topics { kafka: &config.kafka, decoder: decoder(config) };
         let progress = |records| line.say(|| format!("{} records of the topics", grouped(records)));

@@ -45,7 +45,7 @@ impl StoreError {
     }
 
     /// What an aggregator that depends on the order of arrival can't carry on from.
-    pub(super) fn other_aggregator(wanted: AggregatorId) -> Self {
+    pub(crate) fn other_aggregator(wanted: AggregatorId) -> Self {
         let what = format!(
             "the tables hold sessions that another aggregator than {wanted} folded; {wanted} depends on the order of \
              arrival, so it needs tables of its own: set postgres.schema and kafka.group_id to new names and read the \

@@ -16,6 +16,7 @@ mod events;
 mod migrations;
 mod overview;
 mod pool;
+mod repair;
 mod sessions;
 mod standing;
 mod storage;

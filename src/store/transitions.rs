@@ -17,6 +17,8 @@ pub(super) const INSERT: &str = "/* insert_transitions */
 pub(super) enum Cause {
     Event,
     Timeout,
+    /// `sessionfold verify --repair` wrote the session anew.
+    Repair,
 }
 
 impl Cause {
@@ -24,6 +26,7 @@ impl Cause {
         match self {
             Cause::Event => "event",
             Cause::Timeout => "timeout",
+            Cause::Repair => "repair",
         }
     }
 }

@@ -5,10 +5,12 @@
 mod error;
 mod fields;
 mod held;
+mod repair;
 mod report;
 mod topics;
 
 pub use error::VerifyError;
+pub use repair::repair_stored;
 pub use report::{Difference, Report};
 pub use topics::{Topics, verify_topics};
 
@@ -42,15 +44,16 @@ pub async fn verify_stored<A: SessionAggregator>(
     Ok(())
 }
 
-/// Adds a page's differences to the report.
+/// Adds a page's differences to the report, and returns the sessions that have any.
 fn compare_page<A: SessionAggregator>(
     aggregators: &Aggregators<A>,
     page: &StoredPage<A::State>,
     now: EventTime,
     report: &mut Report,
-) {
+) -> Vec<SessionId> {
     let folded: HashMap<&SessionId, &SessionChange<'static, A::State>> =
         page.folded.iter().map(|change| (&change.session_id, change)).collect();
+    let mut differing = Vec::new();
     report.sessions += page.sessions.len() as u64;
     report.events += page.events;
     for session in &page.sessions {
@@ -58,7 +61,10 @@ fn compare_page<A: SessionAggregator>(
             Some(change) => fields::differences(aggregators, session, change, now),
             None => vec![Difference::of_session(&session.session_id, "a row", "no row, since it has no events")],
         };
-        report.add(&session.session_id, found);
+        if !found.is_empty() {
+            differing.push(session.session_id.clone());
+            report.add(&session.session_id, found);
+        }
     }
     for session_id in &page.without_row {
         let expected = match folded.get(session_id) {
@@ -66,5 +72,7 @@ fn compare_page<A: SessionAggregator>(
             None => "nothing, since it has no events",
         };
         report.add(session_id, vec![Difference::of_session(session_id, "missing", expected)]);
+        differing.push(session_id.clone());
     }
+    differing
 }

@@ -41,6 +41,12 @@ pub struct Report {
     /// Of all sessions; `differences` has the first of them.
     pub difference_count: u64,
     pub differences: Vec<Difference>,
+    /// Sessions that were written anew; none where nobody asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repaired: Option<u64>,
+    /// Sessions that differ still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
     /// What limits the comparison.
     pub notes: Vec<String>,
     #[serde(skip)]
@@ -57,6 +63,11 @@ impl Report {
 
     pub fn is_equal(&self) -> bool {
         self.difference_count == 0
+    }
+
+    /// Whether nothing differs, or nothing any more.
+    pub fn is_equal_now(&self) -> bool {
+        self.is_equal() || self.left == Some(0)
     }
 
     /// The sessions that differ.

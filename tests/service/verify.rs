@@ -171,3 +171,86 @@ async fn rows_that_timed_out_are_compared_as_timed_out() {
     assert_all_equal(&deployment, &["verify", "--session", &session]);
     assert_all_equal(&deployment, &["verify"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_topics_hold_is_in_the_tables_and_a_deleted_event_is_named() {
+    let deployment = drained().await;
+    assert_all_equal(&deployment, &["verify", "--topics"]);
+
+    let mut connection = deployment.connect().await;
+    let (session, id): (String, String) = sqlx::query_as(
+        "DELETE FROM tool_executions
+        WHERE tool_execution_id = (SELECT min(tool_execution_id::text)::uuid FROM tool_executions)
+        RETURNING session_id, tool_execution_id::text",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    let deleted = format!("hook.tool.executed {id} ");
+    let is_named = |(found, field): &(String, String)| *found == session && field.starts_with(&deleted);
+    assert!(named(&deployment, &["verify", "--topics"]).iter().any(is_named));
+    // Repaired, the row says what is stored, and only the topics know better.
+    assert_eq!(program::run(&deployment, &["verify", "--repair", "--yes"]).status.code(), Some(0));
+    assert_all_equal(&deployment, &["verify"]);
+    let left = named(&deployment, &["verify", "--topics"]);
+    assert!(left.len() == 1 && left.iter().all(is_named), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_no_topic_holds_and_a_changed_one_are_named() {
+    let deployment = drained().await;
+    let changed = change(&deployment, PREVIEW).await;
+    let surplus = change(
+        &deployment,
+        "INSERT INTO lifecycle_events (session_id, kind, emitted_at, causation_id, working_directory, hook_source,
+            entity_id, correlation_id, action_description)
+        SELECT max(session_id), 'started', '2026-01-01', gen_random_uuid(), '/', 'startup', gen_random_uuid(),
+            gen_random_uuid(), '' FROM sessions RETURNING session_id",
+    )
+    .await;
+    let named = named(&deployment, &["verify", "--topics", "--limit", "1000"]);
+    let has =
+        |session: &str, kind: &str| named.iter().any(|(found, field)| found == session && field.starts_with(kind));
+    assert!(has(&changed, "hook.prompt.submitted ") && has(&surplus, "hook.session.started "), "{named:?}");
+    assert_eq!(named.iter().filter(|(_, field)| field.starts_with("hook.")).count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repair_writes_anew_what_differs_and_leaves_the_rest_alone() {
+    let deployment = drained().await;
+    let mut connection = deployment.connect().await;
+    let branch = change(&deployment, BRANCH).await;
+    change(&deployment, EXECUTION).await;
+    let status = change(
+        &deployment,
+        "UPDATE sessions SET status = 'orphan', aggregator = 'convergent/0', event_digest = NULL
+        WHERE session_id = (SELECT min(session_id) FROM sessions WHERE status = 'ended') RETURNING session_id",
+    )
+    .await;
+    connection.execute("ALTER TABLE sessions DISABLE TRIGGER ALL").await.unwrap();
+    let row = "DELETE FROM sessions WHERE session_id = (SELECT max(session_id) FROM prompts WHERE session_id <> (
+        SELECT max(session_id) FROM sessions)) RETURNING session_id";
+    let row = change(&deployment, row).await;
+    let versions = "SELECT session_id, version FROM sessions ORDER BY 1";
+    let before: Vec<(String, i64)> = sqlx::query_as(versions).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(program::run(&deployment, &["verify", "--repair"]).status.code(), Some(2), "nobody said yes");
+    let differing: BTreeSet<String> = named(&deployment, &["verify"]).into_iter().map(|(session, _)| session).collect();
+    assert!(differing.is_superset(&[&branch, &status, &row].map(Clone::clone).into()));
+
+    let output = program::run(&deployment, &["verify", "--repair", "--yes"]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_all_equal(&deployment, &["verify"]);
+    let after: Vec<(String, i64)> = sqlx::query_as(versions).fetch_all(&mut connection).await.unwrap();
+    let before: BTreeSet<_> = before.into_iter().collect();
+    let rewritten: BTreeSet<String> =
+        after.into_iter().filter(|row| !before.contains(row)).map(|(session, _)| session).collect();
+    assert_eq!(rewritten, differing);
+    let causes: Vec<(String, Option<String>, String)> = sqlx::query_as(
+        "SELECT session_id, from_status, to_status FROM transitions WHERE cause = 'repair' AND from_status IS NOT NULL",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(causes, [(status, Some("orphan".to_owned()), "ended".to_owned())]);
+}

@@ -11,7 +11,6 @@ use crate::{
 const WIDTH: usize = 120;
 /// Ids are 36 characters as a rule.
 const SESSION: usize = 36;
-const FIELD: usize = 20;
 const LEAST_VALUE: usize = 12;
 
 pub(super) fn print(report: &Report) {
@@ -27,6 +26,11 @@ pub(super) fn print(report: &Report) {
         println!("{note}");
     }
     println!("{}", closing_line(report));
+    if let (Some(repaired), Some(left)) = (report.repaired, report.left)
+        && repaired + left > 0
+    {
+        println!("{} sessions repaired, {} left as they are", grouped(repaired), grouped(left));
+    }
 }
 
 fn closing_line(report: &Report) -> String {
@@ -44,7 +48,7 @@ fn print_differences(differences: &[Difference]) {
     let rows: Vec<[String; 4]> = differences.iter().map(cells).collect();
     let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let session = widest(0).clamp(7, SESSION);
-    let field = widest(1).max(FIELD.min(5));
+    let field = widest(1).max(5);
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(WIDTH);
     let value = columns.saturating_sub(session + field + 6).max(2 * LEAST_VALUE) / 2;
     let stored = widest(2).clamp(6, value);

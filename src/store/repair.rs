@@ -1,0 +1,47 @@
+//! Sessions written anew from their stored events.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::fold::{Aggregators, SessionAggregator, SessionChange, Snapshot};
+
+use super::{
+    Store, aggregates,
+    commit::CommitError,
+    sessions::{self, Written},
+    transaction::{Isolation, TransactionSpec},
+    transitions::{self, Cause},
+};
+
+const SPEC: TransactionSpec = TransactionSpec {
+    name: "repair_sessions",
+    isolation: Isolation::ReadCommitted,
+    read_only: false,
+    statement_timeout: Some(Duration::from_secs(600)),
+};
+
+impl Store {
+    /// Writes these sessions' rows and the states of the side aggregators. `changes` are sorted by session, and add no
+    /// events.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] if one was changed, created or deleted since it was read: nothing is written then.
+    pub async fn repair<A: SessionAggregator>(
+        &self,
+        aggregators: &Aggregators<A>,
+        changes: &[SessionChange<'_, A::State>],
+        snapshots: &[Snapshot],
+    ) -> Result<(), CommitError> {
+        let body = async |connection: &mut PgConnection| {
+            let written = sessions::write(connection, aggregators, changes, snapshots).await?;
+            if written == Written::Conflict {
+                return Err(CommitError::Conflict);
+            }
+            aggregates::write(connection, changes).await?;
+            transitions::insert(connection, Cause::Repair, changes, snapshots).await?;
+            Ok(())
+        };
+        self.transactions.run(&SPEC, body).await
+    }
+}

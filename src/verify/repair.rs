@@ -1,0 +1,102 @@
+//! Writes sessions that differ anew from their stored events.
+
+use crate::{
+    event::{EventTime, SessionId},
+    fold::{Aggregators, SessionAggregator, SessionChange, Snapshot},
+    store::{CommitError, PageStart, Selection, Store, StoreError, StoredPage},
+};
+
+use super::{compare_page, fields::expected, report::Report};
+
+/// Compares as [`super::verify_stored`] does, and writes the sessions that differ anew. One that the service writes
+/// meanwhile is left to the next run. Once nothing of the whole table is left, the aggregators count as complete.
+///
+/// # Errors
+/// If Postgres can't be asked or refuses; if the aggregator depends on the order of arrival and a session was folded by
+/// another.
+pub async fn repair_stored<A: SessionAggregator>(
+    store: &Store,
+    aggregators: &Aggregators<A>,
+    selection: &Selection,
+    now: EventTime,
+    report: &mut Report,
+    mut progress: impl FnMut(&Report),
+) -> Result<(), StoreError> {
+    let mut start = Some(PageStart::default());
+    let (mut repaired, mut left) = (0, 0);
+    while let Some(from) = start {
+        let page = store.stored_page(aggregators, selection, &from).await?;
+        let differing = compare_page(aggregators, &page, now, report);
+        start = page.next.clone();
+        let written = repair_page(store, aggregators, page, &differing, now).await?;
+        repaired += written;
+        left += differing.len() as u64 - written;
+        (report.repaired, report.left) = (Some(repaired), Some(left));
+        progress(report);
+    }
+    if selection.is_everything() && left == 0 {
+        store.mark_aggregators_complete(aggregators).await?;
+    }
+    Ok(())
+}
+
+/// Returns how many sessions were written.
+async fn repair_page<A: SessionAggregator>(
+    store: &Store,
+    aggregators: &Aggregators<A>,
+    page: StoredPage<A::State>,
+    differing: &[SessionId],
+    now: EventTime,
+) -> Result<u64, StoreError> {
+    let (changes, snapshots) = repairs(aggregators, page, differing, now)?;
+    if changes.is_empty() {
+        return Ok(0);
+    }
+    match store.repair(aggregators, &changes, &snapshots).await {
+        Ok(()) => return Ok(changes.len() as u64),
+        Err(CommitError::Store(error)) => return Err(error),
+        Err(CommitError::Conflict | CommitError::Fenced(_)) => {}
+    }
+    // One of them was written meanwhile: the others each by itself.
+    let mut written = 0;
+    for (change, snapshot) in changes.iter().zip(&snapshots) {
+        match store.repair(aggregators, std::slice::from_ref(change), std::slice::from_ref(snapshot)).await {
+            Ok(()) => written += 1,
+            Err(CommitError::Store(error)) => return Err(error),
+            Err(CommitError::Conflict | CommitError::Fenced(_)) => {}
+        }
+    }
+    Ok(written)
+}
+
+type Repairs<S> = (Vec<SessionChange<'static, S>>, Vec<Snapshot>);
+
+/// What can be written of these sessions: not one without events, nor one whose order of arrival is asked for and not
+/// known.
+fn repairs<A: SessionAggregator>(
+    aggregators: &Aggregators<A>,
+    page: StoredPage<A::State>,
+    differing: &[SessionId],
+    now: EventTime,
+) -> Result<Repairs<A::State>, StoreError> {
+    let in_order = aggregators.session.depends_on_order();
+    let id = aggregators.session.id();
+    let differs = |session_id: &SessionId| differing.contains(session_id);
+    let is_anothers =
+        |row: &serde_json::Map<String, serde_json::Value>| row.get("aggregator") != Some(&id.to_string().into());
+    if in_order && page.sessions.iter().any(|session| is_anothers(&session.row)) {
+        return Err(StoreError::other_aggregator(id));
+    }
+    let (mut changes, mut snapshots) = (Vec::new(), Vec::new());
+    for mut change in page.folded {
+        let is_ordered = !in_order || (change.read.is_some() && !page.unordered.contains(&change.session_id));
+        if differs(&change.session_id) && is_ordered {
+            let status = change.read.map(|(_, status)| status);
+            let (state, snapshot) = expected(&aggregators.session, &change.folded.state, status, now);
+            change.folded.state = state;
+            changes.push(change);
+            snapshots.push(snapshot);
+        }
+    }
+    Ok((changes, snapshots))
+}
