@@ -27,12 +27,12 @@ struct HeldEvent {
     precedence: Precedence,
     digest: EventSetDigest,
     /// Others of the same precedence. Between them the content would decide, which isn't kept: any may be stored.
-    ties: Option<Box<Vec<EventSetDigest>>>,
+    ties: Vec<EventSetDigest>,
 }
 
 impl HeldEvent {
     fn of(event: &Event) -> Self {
-        Self { precedence: precedence(event), digest: EventSetDigest::of(event), ties: None }
+        Self { precedence: precedence(event), digest: EventSetDigest::of(event), ties: Vec::new() }
     }
 
     fn meet(&mut self, event: &Event) {
@@ -41,7 +41,7 @@ impl HeldEvent {
             std::cmp::Ordering::Equal => {
                 let digest = EventSetDigest::of(event);
                 if !self.is_stored_as(digest) {
-                    self.ties.get_or_insert_default().push(digest);
+                    self.ties.push(digest);
                 }
             }
             std::cmp::Ordering::Greater => {}
@@ -49,7 +49,7 @@ impl HeldEvent {
     }
 
     fn is_stored_as(&self, digest: EventSetDigest) -> bool {
-        self.digest == digest || self.ties.as_ref().is_some_and(|ties| ties.contains(&digest))
+        self.digest == digest || self.ties.contains(&digest)
     }
 }
 
@@ -129,7 +129,8 @@ impl Judge {
                 Some(other) => {
                     let digest = EventSetDigest::of(other);
                     let is_older = precedence(other) < event.precedence;
-                    if !event.is_stored_as(digest) && !(may_have_more && is_older) {
+                    let is_right = event.is_stored_as(digest) || (may_have_more && is_older);
+                    if !is_right {
                         found.push(difference(event.precedence, key, digest.to_string(), event.digest.to_string()));
                     }
                 }
