@@ -140,13 +140,31 @@ impl Law {
         });
         match tried {
             Ok(()) => Ok(()),
-            Err(TestError::Fail(reason, sent)) => Err(self.violation(subject, &sent, cases.get(), reason.message())),
-            Err(TestError::Abort(reason)) => Err(self.violation(subject, &[], cases.get(), reason.message())),
+            Err(TestError::Fail(reason, sent)) => Err(self.violation(subject, sent, cases.get(), reason.message())),
+            Err(TestError::Abort(reason)) => Err(self.violation(subject, Vec::new(), cases.get(), reason.message())),
         }
     }
 
-    fn violation(self, subject: &impl Subject, sent: &[Sent], cases: u32, reason: &str) -> Violation {
-        let (plain, otherwise) = (plain(sent), self.otherwise(sent));
+    /// Takes out what is left too much. proptest takes out events before it makes the others simpler, so that one which
+    /// was needed then may not be in the end.
+    fn without_needless(self, subject: &impl Subject, mut sent: Vec<Sent>) -> Vec<Sent> {
+        let mut index = 0;
+        while index < sent.len() {
+            let mut fewer = sent.clone();
+            fewer.remove(index);
+            let breaks = || self.compare(subject, &plain(&fewer), &self.otherwise(&fewer)).is_some();
+            if catch_unwind(AssertUnwindSafe(breaks)).unwrap_or(true) {
+                (sent, index) = (fewer, 0);
+            } else {
+                index += 1;
+            }
+        }
+        sent
+    }
+
+    fn violation(self, subject: &impl Subject, sent: Vec<Sent>, cases: u32, reason: &str) -> Violation {
+        let sent = self.without_needless(subject, sent);
+        let (plain, otherwise) = (plain(&sent), self.otherwise(&sent));
         let again = catch_unwind(AssertUnwindSafe(|| self.compare(subject, &plain, &otherwise)));
         let difference = again.ok().flatten().unwrap_or_else(|| Difference::Failure(reason.to_owned()));
         Violation { law: self, cases, plain, otherwise, difference }
