@@ -96,16 +96,18 @@ async fn read<A: SessionAggregator>(
         }
         standing.sessions.insert(session_id, session);
     }
-    // An event can be stored only where its session is. Each key is asked for once, however often it came.
+    // An event can be stored only where its session is.
     let mut known: Vec<&Event> =
         batch.iter().copied().filter(|event| standing.sessions.contains_key(&event.session_id)).collect();
+    // Of each version of an event, since they may belong to different states.
+    aggregates::read(connection, &aggregators.sides, &known, &mut standing.side_states).await?;
+    // Each key is asked for once, however often it came.
     known.sort_unstable_by(|a, b| (&a.session_id, a.key()).cmp(&(&b.session_id, b.key())));
     known.dedup_by(|a, b| a.session_id == b.session_id && a.key() == b.key());
     events::find(connection, &known, |StoredEvent { event, .. }| {
         standing.events.entry(event.session_id.clone()).or_default().insert(event.key(), event);
     })
     .await?;
-    aggregates::read(connection, &aggregators.sides, &known, &mut standing.side_states).await?;
     Ok(standing)
 }
 

@@ -13,6 +13,7 @@ mod group;
 mod guarantees;
 mod long_session;
 mod reference;
+mod sides;
 mod store;
 mod sweep;
 mod verify;

@@ -132,7 +132,7 @@ fn brokers_are_kept_without_spaces() {
 fn an_aggregator_that_is_none_is_refused_with_those_that_are() {
     assert_eq!(
         message(from_flag("aggregator.kind=Reference")),
-        "aggregator.kind: `Reference` is not an aggregator; allowed: \"convergent\", \"reference\" (from flag --set)"
+        "aggregator.kind: \"Reference\" is not an aggregator; allowed: \"convergent\", \"reference\" (from flag --set)"
     );
 }
 
