@@ -112,16 +112,13 @@ fn begins_at_its_beginning(ends: &LogEnds) -> bool {
 /// Each log from its beginning to its checkpoint. A partition without one has nothing in the tables.
 fn whole(ends: &[LogEnds], claims: &Claims, report: &mut Report) -> Vec<LogRange> {
     let mut ranges = Vec::new();
-    for LogEnds { partition, earliest, latest, .. } in ends {
+    for LogEnds { partition, earliest, .. } in ends {
         let Some(&checkpoint) = claims.checkpoints.get(partition) else { continue };
-        if checkpoint > *latest {
-            report.notes.push(format!("{partition}: the log ends at {latest}, before the checkpoint {checkpoint}"));
-        }
         if earliest.get() > 0 {
             let what = "what it held before, and is in the tables, can't be compared";
             report.notes.push(format!("{partition}: the log begins at {earliest}; {what}"));
         }
-        ranges.push(LogRange { partition: partition.clone(), from: *earliest, to: checkpoint.min(*latest) });
+        ranges.push(LogRange { partition: partition.clone(), from: *earliest, to: checkpoint });
     }
     ranges
 }
@@ -132,11 +129,10 @@ fn since(
     before: &std::collections::HashMap<TopicPartition, NextOffset>,
     claims: &Claims,
 ) -> Vec<LogRange> {
-    let range = |LogEnds { partition, earliest, latest, .. }: &LogEnds| {
+    let range = |LogEnds { partition, earliest, .. }: &LogEnds| {
         let to = *claims.checkpoints.get(partition)?;
         let from = before.get(partition).copied().unwrap_or(*earliest).max(*earliest);
-        // One that lay outside the log then is not read.
-        (from <= *latest).then(|| LogRange { partition: partition.clone(), from, to })
+        Some(LogRange { partition: partition.clone(), from, to })
     };
     ends.iter().filter_map(range).collect()
 }
