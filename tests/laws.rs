@@ -1,19 +1,23 @@
 //! The aggregators keep the laws, and the law kit finds those that don't.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::collections::HashMap;
 
 use proptest::{prelude::*, strategy::ValueTree};
 use serde::{Deserialize, Serialize};
 use sessionfold::{
-    event::{Body, Count, EndReason, Ended, Event, EventTime, Position, Prompt, RedactedText, SessionId},
+    event::{Body, Count, EndReason, Ended, Event, EventTime, Prompt, RedactedText, SessionId},
     fold::{Aggregator, AggregatorId, Convergent, Reference, Verdict},
     laws::{self, Config, Law, Violation},
 };
 use uuid::Uuid;
 
+#[path = "shared/by_tool.rs"]
+mod by_tool;
 #[path = "../examples/failing_tools.rs"]
 #[allow(dead_code, reason = "its `main` is not called here")]
 mod failing_tools;
+
+use by_tool::ByTool;
 
 fn assert_kept(result: Result<(), Violation>) {
     if let Err(violation) = result {
@@ -34,41 +38,6 @@ fn the_convergent_aggregator_keeps_the_laws_beside_itself() {
 #[test]
 fn the_example_keeps_the_laws() {
     assert_kept(laws::check(failing_tools::FailingTools, laws::events(), Config::default()));
-}
-
-/// A state for each tool: executions, and how the first one went.
-#[derive(Clone)]
-struct ByTool;
-
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct ToolState {
-    executions: u64,
-    first: Option<(Position, bool)>,
-}
-
-impl Aggregator for ByTool {
-    type State = ToolState;
-
-    fn id(&self) -> AggregatorId {
-        const { AggregatorId::new("by_tool", 1) }
-    }
-
-    fn key<'e>(&self, event: &'e Event) -> Option<Cow<'e, str>> {
-        match &event.body {
-            Body::Tool(tool) => Some(Cow::Borrowed(tool.tool_name.as_str())),
-            _ => None,
-        }
-    }
-
-    fn apply(&self, state: &mut ToolState, event: &Event) -> Verdict {
-        let Body::Tool(tool) = &event.body else { return Verdict::Duplicate };
-        state.executions += 1;
-        let position = event.position();
-        if state.first.is_none_or(|(first, _)| position < first) {
-            state.first = Some((position, tool.success));
-        }
-        Verdict::Applied
-    }
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use std::{process::ExitCode, time::Instant};
 
 use crate::{
-    config::{AggregatorKind, Config, Sources},
+    config::{Config, Sources},
     devstack::{Options, Stack},
     fold::{Aggregators, SessionAggregator, SideAggregators},
     generate::Shape,
-    service::{Service, convergent, open_store, reference},
+    service::{Service, open_store},
     store::{ExampleSession, Store},
     stream::{KindTopics, Until, create_topics},
 };
@@ -17,7 +17,9 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    CommandResult, Failure, SettingsArgs, generate, logging,
+    CommandResult, Failure, SettingsArgs,
+    aggregators::with_aggregators,
+    generate, logging,
     progress::{ProgressDisplay, grouped, per_second},
     summary,
 };
@@ -70,14 +72,7 @@ async fn demonstrate(settings: SettingsArgs, args: &DemoArgs, sides: SideAggrega
     let store = open_store(&config);
     store.migrate().await?;
     println!("consuming until the end of every partition …");
-    match config.aggregator.kind {
-        AggregatorKind::Convergent => {
-            consume(&config, &store, Aggregators { session: convergent(&config), sides }).await?;
-        }
-        AggregatorKind::Reference => {
-            consume(&config, &store, Aggregators { session: reference(&config), sides }).await?;
-        }
-    }
+    with_aggregators!(config, sides, |aggregators| consume(&config, &store, aggregators).await?);
     print_overview(&store).await?;
     store.close().await;
 

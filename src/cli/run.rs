@@ -3,10 +3,10 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use crate::{
-    config::{AggregatorKind, Config},
+    config::Config,
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::Totals,
-    service::{Monitor, Service, Sweeper, convergent, open_store, preflight, reference},
+    service::{Monitor, Service, Sweeper, open_store, preflight},
     store::Store,
     stream::Until,
 };
@@ -14,7 +14,9 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{CommandResult, Failure, check::first_problem, logging, progress::per_second, summary};
+use super::{
+    CommandResult, Failure, aggregators::with_aggregators, check::first_problem, logging, progress::per_second, summary,
+};
 
 #[derive(Args)]
 pub(super) struct RunArgs {
@@ -27,16 +29,7 @@ pub(super) struct RunArgs {
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregators) -> CommandResult {
-    match config.aggregator.kind {
-        AggregatorKind::Convergent => {
-            let session = convergent(&config);
-            run(config, args, Aggregators { session, sides }).await
-        }
-        AggregatorKind::Reference => {
-            let session = reference(&config);
-            run(config, args, Aggregators { session, sides }).await
-        }
-    }
+    with_aggregators!(config, sides, |aggregators| run(config, args, aggregators).await)
 }
 
 async fn run<A: SessionAggregator + Clone>(

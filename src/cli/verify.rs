@@ -9,16 +9,17 @@ use chrono::Utc;
 use clap::Args;
 
 use crate::{
-    config::{AggregatorKind, Config},
+    config::Config,
     event::{EventTime, SessionId},
     fold::{Aggregators, SessionAggregator, SideAggregators},
-    service::{convergent, decoder, open_store, preflight_database, reference},
+    service::{decoder, open_store, preflight_database},
     store::{Selection, Store},
-    verify::{Report, Topics, repair_stored, verify_stored, verify_topics},
+    verify::{Report, Topics, Verification, verify_topics},
 };
 
 use super::{
     CommandResult, Failure,
+    aggregators::with_aggregators,
     check::first_problem,
     confirm::confirm,
     progress::{ProgressLine, grouped},
@@ -60,16 +61,7 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) async fn execute(config: Config, args: VerifyArgs, sides: SideAggregators) -> CommandResult {
-    match config.aggregator.kind {
-        AggregatorKind::Convergent => {
-            let session = convergent(&config);
-            verify(config, args, Aggregators { session, sides }).await
-        }
-        AggregatorKind::Reference => {
-            let session = reference(&config);
-            verify(config, args, Aggregators { session, sides }).await
-        }
-    }
+    with_aggregators!(config, sides, |aggregators| verify(config, args, aggregators).await)
 }
 
 async fn verify<A: SessionAggregator>(config: Config, args: VerifyArgs, aggregators: Aggregators<A>) -> CommandResult {
@@ -122,10 +114,11 @@ async fn look<A: SessionAggregator>(
     let now = EventTime::from_utc(Utc::now()).context("the clock")?;
     let (mut report, mut line) = (Report::new(args.limit), ProgressLine::new());
     let progress = |report: &Report| line.say(|| progress_text(report));
+    let verification = Verification { store, aggregators, selection: &selection, now };
     if args.repair {
-        repair_stored(store, aggregators, &selection, now, &mut report, progress).await?;
+        verification.repair(&mut report, progress).await?;
     } else {
-        verify_stored(store, aggregators, &selection, now, &mut report, progress).await?;
+        verification.compare(&mut report, progress).await?;
     }
     if args.topics {
         let topics = Topics { kafka: &config.kafka, decoder: decoder(config) };

@@ -48,12 +48,8 @@ impl<'e, 'a, A: SessionAggregator> BatchFold<'e, 'a, A> {
     }
 
     pub fn push(&mut self, event: &'e Event) {
-        if !self.sessions.contains_key(&event.session_id) {
-            let session = Session::open(self.aggregators, &mut self.standing, &event.session_id);
-            self.sessions.insert(event.session_id.clone(), session);
-        }
-        #[expect(clippy::expect_used, reason = "it was inserted above where it was missing")]
-        let session = self.sessions.get_mut(&event.session_id).expect("the session is open");
+        let open = || Session::open(self.aggregators, &mut self.standing, &event.session_id);
+        let session = self.sessions.entry(event.session_id.clone()).or_insert_with(open);
         match session.take(&self.aggregators.session, event) {
             Fate::Applied => self.outcome.applied += 1,
             Fate::Duplicate => self.outcome.duplicates += 1,

@@ -10,7 +10,6 @@ mod report;
 mod topics;
 
 pub use error::VerifyError;
-pub use repair::repair_stored;
 pub use report::{Difference, Report};
 pub use topics::{Topics, verify_topics};
 
@@ -22,57 +21,62 @@ use crate::{
     store::{PageStart, Selection, Store, StoreError, StoredPage},
 };
 
-/// Compares the selected sessions with the folds of their stored events. `progress` sees the report after each page.
-///
-/// # Errors
-/// If Postgres can't be asked, or holds an event that this build can't read.
-pub async fn verify_stored<A: SessionAggregator>(
-    store: &Store,
-    aggregators: &Aggregators<A>,
-    selection: &Selection,
-    now: EventTime,
-    report: &mut Report,
-    mut progress: impl FnMut(&Report),
-) -> Result<(), StoreError> {
-    let mut start = Some(PageStart::default());
-    while let Some(from) = start {
-        let page = store.stored_page(aggregators, selection, &from).await?;
-        compare_page(aggregators, &page, now, report);
-        progress(report);
-        start = page.next;
-    }
-    Ok(())
+/// What is compared: sessions of a store, with what these aggregators make of their stored events.
+#[derive(Debug)]
+pub struct Verification<'s, A> {
+    pub store: &'s Store,
+    pub aggregators: &'s Aggregators<A>,
+    pub selection: &'s Selection,
+    /// The instant at which a session counts as timed out.
+    pub now: EventTime,
 }
 
-/// Adds a page's differences to the report, and returns the sessions that have any.
-fn compare_page<A: SessionAggregator>(
-    aggregators: &Aggregators<A>,
-    page: &StoredPage<A::State>,
-    now: EventTime,
-    report: &mut Report,
-) -> Vec<SessionId> {
-    let folded: HashMap<&SessionId, &SessionChange<'static, A::State>> =
-        page.folded.iter().map(|change| (&change.session_id, change)).collect();
-    let mut differing = Vec::new();
-    report.sessions += page.sessions.len() as u64;
-    report.events += page.events;
-    for session in &page.sessions {
-        let found = match folded.get(&session.session_id) {
-            Some(change) => fields::differences(aggregators, session, change, now),
-            None => vec![Difference::of_session(&session.session_id, "a row", "no row, since it has no events")],
-        };
-        if !found.is_empty() {
-            differing.push(session.session_id.clone());
-            report.add(&session.session_id, found);
+impl<A: SessionAggregator> Verification<'_, A> {
+    /// Compares the selected sessions with the folds of their stored events. `progress` sees the report after each
+    /// page.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked, or holds an event that this build can't read.
+    pub async fn compare(&self, report: &mut Report, mut progress: impl FnMut(&Report)) -> Result<(), StoreError> {
+        let mut start = Some(PageStart::default());
+        while let Some(from) = start {
+            let page = self.page(&from).await?;
+            self.compare_page(&page, report);
+            progress(report);
+            start = page.next;
         }
+        Ok(())
     }
-    for session_id in &page.without_row {
-        let expected = match folded.get(session_id) {
-            Some(_) => "a row, since it has events",
-            None => "nothing, since it has no events",
-        };
-        report.add(session_id, vec![Difference::of_session(session_id, "missing", expected)]);
-        differing.push(session_id.clone());
+
+    async fn page(&self, from: &PageStart) -> Result<StoredPage<A::State>, StoreError> {
+        self.store.stored_page(self.aggregators, self.selection, from).await
     }
-    differing
+
+    /// Adds a page's differences to the report, and returns the sessions that have any.
+    fn compare_page(&self, page: &StoredPage<A::State>, report: &mut Report) -> Vec<SessionId> {
+        let folded: HashMap<&SessionId, &SessionChange<'static, A::State>> =
+            page.folded.iter().map(|change| (&change.session_id, change)).collect();
+        let mut differing = Vec::new();
+        report.sessions += page.sessions.len() as u64;
+        report.events += page.events;
+        for session in &page.sessions {
+            let found = match folded.get(&session.session_id) {
+                Some(change) => fields::differences(self.aggregators, session, change, self.now),
+                None => vec![Difference::of_session(&session.session_id, "a row", "no row, since it has no events")],
+            };
+            if !found.is_empty() {
+                differing.push(session.session_id.clone());
+                report.add(&session.session_id, found);
+            }
+        }
+        for session_id in &page.without_row {
+            let expected = match folded.get(session_id) {
+                Some(_) => "a row, since it has events",
+                None => "nothing, since it has no events",
+            };
+            report.add(session_id, vec![Difference::of_session(session_id, "missing", expected)]);
+            differing.push(session_id.clone());
+        }
+        differing
+    }
 }

@@ -1,72 +1,70 @@
 //! Writes sessions that differ anew from their stored events.
 
+use std::slice;
+
 use crate::{
     event::{EventTime, SessionId},
     fold::{Aggregators, SessionAggregator, SessionChange, Snapshot},
-    store::{CommitError, PageStart, Selection, Store, StoreError, StoredPage},
+    store::{CommitError, PageStart, StoreError, StoredPage},
 };
 
-use super::{compare_page, fields::expected, report::Report};
+use super::{Verification, fields::expected, report::Report};
 
-/// Compares as [`super::verify_stored`] does, and writes the sessions that differ anew. One that the service writes
-/// meanwhile is left to the next run. Once nothing of the whole table is left, the aggregators count as complete.
-///
-/// # Errors
-/// If Postgres can't be asked or refuses; if the aggregator depends on the order of arrival and a session was folded by
-/// another.
-pub async fn repair_stored<A: SessionAggregator>(
-    store: &Store,
-    aggregators: &Aggregators<A>,
-    selection: &Selection,
-    now: EventTime,
-    report: &mut Report,
-    mut progress: impl FnMut(&Report),
-) -> Result<(), StoreError> {
-    let mut start = Some(PageStart::default());
-    let (mut repaired, mut left) = (0, 0);
-    while let Some(from) = start {
-        let page = store.stored_page(aggregators, selection, &from).await?;
-        let differing = compare_page(aggregators, &page, now, report);
-        start = page.next.clone();
-        let written = repair_page(store, aggregators, page, &differing, now).await?;
-        repaired += written;
-        left += differing.len() as u64 - written;
-        (report.repaired, report.left) = (Some(repaired), Some(left));
-        progress(report);
+impl<A: SessionAggregator> Verification<'_, A> {
+    /// Compares as [`Self::compare`] does, and writes the sessions that differ anew. One that the service writes
+    /// meanwhile is left to the next run. Once nothing of the whole table is left, the aggregators count as complete.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked or refuses; if the aggregator depends on the order of arrival and a session was
+    /// folded by another.
+    pub async fn repair(&self, report: &mut Report, mut progress: impl FnMut(&Report)) -> Result<(), StoreError> {
+        let mut start = Some(PageStart::default());
+        let (mut repaired, mut left) = (0, 0);
+        while let Some(from) = start {
+            let page = self.page(&from).await?;
+            let differing = self.compare_page(&page, report);
+            start = page.next.clone();
+            let written = self.repair_page(page, &differing).await?;
+            repaired += written;
+            left += differing.len() as u64 - written;
+            (report.repaired, report.left) = (Some(repaired), Some(left));
+            progress(report);
+        }
+        if self.selection.is_everything() && left == 0 {
+            self.store.mark_aggregators_complete(self.aggregators).await?;
+        }
+        Ok(())
     }
-    if selection.is_everything() && left == 0 {
-        store.mark_aggregators_complete(aggregators).await?;
-    }
-    Ok(())
-}
 
-/// Returns how many sessions were written.
-async fn repair_page<A: SessionAggregator>(
-    store: &Store,
-    aggregators: &Aggregators<A>,
-    page: StoredPage<A::State>,
-    differing: &[SessionId],
-    now: EventTime,
-) -> Result<u64, StoreError> {
-    let (changes, snapshots) = repairs(aggregators, page, differing, now)?;
-    if changes.is_empty() {
-        return Ok(0);
+    /// Returns how many sessions were written.
+    async fn repair_page(&self, page: StoredPage<A::State>, differing: &[SessionId]) -> Result<u64, StoreError> {
+        let (changes, snapshots) = repairs(self.aggregators, page, differing, self.now)?;
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        if self.write(&changes, &snapshots).await? {
+            return Ok(changes.len() as u64);
+        }
+        // One of them was written meanwhile: the others each by itself.
+        let mut written = 0;
+        for (change, snapshot) in changes.iter().zip(&snapshots) {
+            written += u64::from(self.write(slice::from_ref(change), slice::from_ref(snapshot)).await?);
+        }
+        Ok(written)
     }
-    match store.repair(aggregators, &changes, &snapshots).await {
-        Ok(()) => return Ok(changes.len() as u64),
-        Err(CommitError::Store(error)) => return Err(error),
-        Err(CommitError::Conflict | CommitError::Fenced(_)) => {}
-    }
-    // One of them was written meanwhile: the others each by itself.
-    let mut written = 0;
-    for (change, snapshot) in changes.iter().zip(&snapshots) {
-        match store.repair(aggregators, std::slice::from_ref(change), std::slice::from_ref(snapshot)).await {
-            Ok(()) => written += 1,
-            Err(CommitError::Store(error)) => return Err(error),
-            Err(CommitError::Conflict | CommitError::Fenced(_)) => {}
+
+    /// Returns whether they were still as read, and so were written.
+    async fn write(
+        &self,
+        changes: &[SessionChange<'static, A::State>],
+        snapshots: &[Snapshot],
+    ) -> Result<bool, StoreError> {
+        match self.store.repair(self.aggregators, changes, snapshots).await {
+            Ok(()) => Ok(true),
+            Err(CommitError::Store(error)) => Err(error),
+            Err(CommitError::Conflict | CommitError::Fenced(_)) => Ok(false),
         }
     }
-    Ok(written)
 }
 
 type Repairs<S> = (Vec<SessionChange<'static, S>>, Vec<Snapshot>);

@@ -2,11 +2,10 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sessionfold::{
-    event::{Body, Event, EventKind},
-    fold::{Aggregator, AggregatorId, Aggregators, Convergent, SideAggregators, Verdict},
+    event::EventKind,
+    fold::{Aggregator, Aggregators, Convergent, SideAggregators, Verdict},
     generate::{GeneratedRecord, Generator, Shape},
     pipeline::Totals,
     service::{Service, convergent, open_store},
@@ -16,40 +15,14 @@ use sqlx::PgConnection;
 
 use crate::{deployment::Deployment, expected::Expected};
 
+#[path = "../shared/by_tool.rs"]
+mod by_tool;
 #[path = "../../examples/failing_tools.rs"]
 #[allow(dead_code, reason = "its `main` is not called here")]
 mod failing_tools;
 
+use by_tool::ByTool;
 use failing_tools::FailingTools;
-
-/// A state for each tool.
-#[derive(Clone)]
-struct ByTool;
-
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Executions {
-    executions: u64,
-}
-
-impl Aggregator for ByTool {
-    type State = Executions;
-
-    fn id(&self) -> AggregatorId {
-        const { AggregatorId::new("by_tool", 1) }
-    }
-
-    fn key<'e>(&self, event: &'e Event) -> Option<Cow<'e, str>> {
-        match &event.body {
-            Body::Tool(tool) => Some(Cow::Borrowed(tool.tool_name.as_str())),
-            _ => None,
-        }
-    }
-
-    fn apply(&self, state: &mut Executions, _: &Event) -> Verdict {
-        state.executions += 1;
-        Verdict::Applied
-    }
-}
 
 /// Aggregator, session and key.
 type Keys = (String, String, String);

@@ -29,7 +29,7 @@ pub(super) fn print(report: &Report) {
     if let (Some(repaired), Some(left)) = (report.repaired, report.left)
         && repaired + left > 0
     {
-        println!("{} sessions repaired, {} left as they are", grouped(repaired), grouped(left));
+        println!("sessions repaired: {}, left as they are: {}", grouped(repaired), grouped(left));
     }
 }
 
