@@ -51,8 +51,9 @@ async fn run<A: SessionAggregator + Clone>(
     // A drain reads what was, and has no now to ask about.
     let sweeper = (!args.drain).then(|| Sweeper::new(&config, store.clone(), session, Arc::clone(&monitor.progress)));
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
-    let outcome = until_stopped(service, sweeper, &config, &store, &mut signals).await?;
-    report_progress(&monitor, &store, &Totals::default());
+    let mut reporter = Reporter { monitor: monitor.clone(), store: store.clone(), told: Totals::default() };
+    let outcome = until_stopped(service, sweeper, &config, &mut reporter, &mut signals).await?;
+    reporter.report();
     store.close().await;
     if args.drain
         && let Some(totals) = outcome
@@ -112,12 +113,12 @@ async fn until_stopped<A: SessionAggregator>(
     service: Service<A>,
     sweeper: Option<Sweeper<A>>,
     config: &Config,
-    store: &Store,
+    reporter: &mut Reporter,
     signals: &mut Signals,
 ) -> Result<Option<Totals>, Failure> {
-    let monitor = service.monitor();
+    let stopper = service.monitor().stopper;
     let mut running = std::pin::pin!(service.run());
-    let mut sweeping = std::pin::pin!(async {
+    let mut sweeping = Box::pin(async {
         match &sweeper {
             Some(sweeper) => sweeper.run().await,
             None => std::future::pending().await,
@@ -125,17 +126,18 @@ async fn until_stopped<A: SessionAggregator>(
     });
     let mut reports = tokio::time::interval(REPORT_INTERVAL);
     reports.tick().await;
-    let mut reported = Totals::default();
     loop {
         tokio::select! {
             result = &mut running => return Ok(Some(result?)),
             error = &mut sweeping => return Err(error.into()),
-            _ = reports.tick() => reported = report_progress(&monitor, store, &reported),
+            _ = reports.tick() => reporter.report(),
             () = signals.received() => break,
         }
     }
     tracing::info!("stopping: committing what was read, leaving the group");
-    monitor.stopper.stop();
+    // A sweep under way is rolled back: left as it is, its locks would hold up the last batch.
+    drop(sweeping);
+    stopper.stop();
     tokio::select! {
         result = &mut running => Ok(Some(result?)),
         () = tokio::time::sleep(config.shutdown.timeout) => {
@@ -146,29 +148,38 @@ async fn until_stopped<A: SessionAggregator>(
     }
 }
 
-/// Tells how far the run is, and of dead letters since the report before. Returns the totals told.
-fn report_progress(monitor: &Monitor, store: &Store, before: &Totals) -> Totals {
-    let totals = monitor.counts.totals();
-    if totals.dead_letters() > before.dead_letters() {
-        let new = totals.dead_letters() - before.dead_letters();
-        tracing::warn!(new, in_all = totals.dead_letter_reasons(), "records were set aside as dead letters");
+/// Tells how far the run is.
+struct Reporter {
+    monitor: Monitor,
+    store: Store,
+    told: Totals,
+}
+
+impl Reporter {
+    /// Also tells of dead letters since the report before.
+    fn report(&mut self) {
+        let totals = self.monitor.counts.totals();
+        if totals.dead_letters() > self.told.dead_letters() {
+            let new = totals.dead_letters() - self.told.dead_letters();
+            tracing::warn!(new, in_all = totals.dead_letter_reasons(), "records were set aside as dead letters");
+        }
+        tracing::info!(
+            read = self.monitor.progress.read(),
+            applied = totals.applied,
+            duplicates = totals.duplicates,
+            rejected = totals.rejected(),
+            ignored = totals.ignored,
+            dead_letters = totals.dead_letters(),
+            conflicts = totals.conflicts,
+            fences = totals.fences,
+            lag = self.monitor.lag(),
+            halted = totals.halted,
+            paused = self.monitor.progress.is_paused(),
+            "progress"
+        );
+        report_transactions(&self.store);
+        self.told = totals;
     }
-    tracing::info!(
-        read = monitor.progress.read(),
-        applied = totals.applied,
-        duplicates = totals.duplicates,
-        rejected = totals.rejected(),
-        ignored = totals.ignored,
-        dead_letters = totals.dead_letters(),
-        conflicts = totals.conflicts,
-        fences = totals.fences,
-        lag = monitor.lag(),
-        halted = totals.halted,
-        paused = monitor.progress.is_paused(),
-        "progress"
-    );
-    report_transactions(store);
-    totals
 }
 
 fn report_transactions(store: &Store) {

@@ -4,8 +4,7 @@ mod table;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
-use chrono::Utc;
+use anyhow::anyhow;
 use clap::Args;
 
 use crate::{
@@ -111,10 +110,9 @@ async fn look<A: SessionAggregator>(
     args: &VerifyArgs,
 ) -> Result<Report, Failure> {
     let selection = Selection { sessions: args.session.clone(), from: args.from, to: args.to };
-    let now = EventTime::from_utc(Utc::now()).context("the clock")?;
     let (mut report, mut line) = (Report::new(args.limit), ProgressLine::new());
     let progress = |report: &Report| line.say(|| progress_text(report));
-    let verification = Verification { store, aggregators, selection: &selection, now };
+    let verification = Verification { store, aggregators, selection: &selection };
     if args.repair {
         verification.repair(&mut report, progress).await?;
     } else {

@@ -15,6 +15,12 @@ pub struct EventTime(DateTime<Utc>);
 pub struct InvalidTime;
 
 impl EventTime {
+    /// The last microsecond of the year 9999.
+    pub const MAX: Self = match DateTime::from_timestamp_micros(253_402_300_799_999_999) {
+        Some(instant) => Self(instant),
+        None => panic!("a DateTime holds the year 9999"),
+    };
+
     /// Parses `YYYY-MM-DD`, then `T`, `t` or a space, `hh:mm:ss`, optionally `.` and 1 to 9 digits, optionally `Z`,
     /// `z` or `±hh:mm` (UTC without). Digits after the sixth are cut off.
     ///

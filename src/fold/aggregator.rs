@@ -27,6 +27,8 @@ pub trait Aggregator: Send + Sync + 'static {
 
     /// Which of the session's states the event belongs to; none if to no state at all. Without it a session has one
     /// state, with the empty key. Not asked of the session's own aggregator.
+    ///
+    /// Of a key over 1,000 bytes the beginning is stored, and a digest of the whole.
     fn key<'e>(&self, event: &'e Event) -> Option<Cow<'e, str>> {
         let _ = event;
         Some(Cow::Borrowed(""))

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use crate::event::Event;
 
@@ -36,10 +37,12 @@ impl SideAggregators {
     /// Adds an aggregator.
     ///
     /// # Panics
-    /// If one of this name is there, whose states it would mix with its own.
+    /// If one of this name is there, whose states it would mix with its own; or if its name is `session`, which stands
+    /// for the session's aggregator.
     #[must_use]
     pub fn with(mut self, aggregator: impl Aggregator) -> Self {
         let name = aggregator.id().name();
+        assert!(name != "session", "an aggregator beside the session's can't be named session");
         assert!(self.ids().all(|id| id.name() != name), "two aggregators are named {name}");
         self.0.push(Arc::new(Arc::new(aggregator)));
         self
@@ -55,7 +58,7 @@ impl SideAggregators {
 
     /// The names and keys of the states that the event belongs to.
     pub fn keys_of<'e>(&self, event: &'e Event) -> impl Iterator<Item = (&'static str, Cow<'e, str>)> {
-        self.0.iter().filter_map(|aggregator| Some((aggregator.id().name(), aggregator.key(event)?)))
+        self.0.iter().filter_map(|aggregator| Some((aggregator.id().name(), stored_key(aggregator.key(event)?))))
     }
 
     /// A session's states, none loaded yet.
@@ -96,6 +99,21 @@ impl SideStates {
     pub(super) fn changed(&self) -> Vec<(String, serde_json::Result<Box<RawValue>>)> {
         self.states.changed()
     }
+}
+
+/// The bytes of a key that are kept as they are. An index of Postgres has no room for more than about 2,700.
+const MAX_KEY_BYTES: usize = 1_000;
+
+/// A key as it is stored. A longer one is cut, and a digest of the whole stands behind; U+0000, which Postgres can't
+/// hold, becomes U+FFFD, as in every text.
+fn stored_key(key: Cow<'_, str>) -> Cow<'_, str> {
+    let key = if key.contains('\0') { Cow::Owned(key.replace('\0', "\u{FFFD}")) } else { key };
+    if key.len() <= MAX_KEY_BYTES {
+        return key;
+    }
+    let digest: String = Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let beginning = &key[..key.floor_char_boundary(MAX_KEY_BYTES)];
+    Cow::Owned(format!("{beginning}…{digest}"))
 }
 
 /// An aggregator whose state's type isn't known here.
@@ -156,7 +174,7 @@ impl<A: Aggregator> AnyStates for States<A> {
     }
 
     fn take(&mut self, event: &Event) {
-        let Some(key) = self.aggregator.key(event) else { return };
+        let Some(key) = self.aggregator.key(event).map(stored_key) else { return };
         if !self.by_key.contains_key(&*key) {
             self.by_key.insert(key.clone().into_owned(), Slot { state: A::State::default(), changed: false });
         }
@@ -179,5 +197,29 @@ impl<A: Aggregator> AnyStates for States<A> {
 
     fn duplicate(&self) -> Box<dyn AnyStates> {
         Box::new(Self { aggregator: Arc::clone(&self.aggregator), by_key: self.by_key.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_postgres_has_room_for_is_stored_as_it_is() {
+        assert_eq!(stored_key("/home/dev".into()), "/home/dev");
+        assert_eq!(stored_key("ä".repeat(500).into()), "ä".repeat(500));
+    }
+
+    #[test]
+    fn long_keys_are_cut_and_stay_apart() {
+        let long = |end: &str| stored_key(format!("{}{end}", "ä".repeat(600)).into()).into_owned();
+        assert_ne!(long("a"), long("b"));
+        assert_eq!(long("a"), long("a"));
+        assert!(long("a").len() < 1_100 && long("a").starts_with(&"ä".repeat(500)));
+    }
+
+    #[test]
+    fn u_0000_in_a_key_is_replaced() {
+        assert_eq!(stored_key("a\0b".into()), "a\u{FFFD}b");
     }
 }

@@ -49,7 +49,7 @@ pub(super) enum Fate {
 #[derive(Clone)]
 enum Origin<'e> {
     Stored(Event),
-    /// With how many events of the session came before in the batch.
+    /// With a number that grows in the order of arrival.
     Added(usize, &'e Event),
     Replaced(&'e Event),
 }

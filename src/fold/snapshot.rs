@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::event::{EndReason, EventTime, HookSource, TaskId, Text, wire_names};
 
 wire_names! {
-    /// Where a session stands. None is final: a later event simply changes the set.
+    /// Where a session stands. With the convergent aggregator none is final: a later event simply changes the set.
     Status { Active = "active", Orphan = "orphan", Ended = "ended", TimedOut = "timed_out" }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     fold::SessionAggregator,
     store::{Failure, SeenLogEnds, Store, StoreError, Sweep, SweepScope},
-    stream::ReadProgress,
+    stream::{ReadProgress, SeenEnds},
 };
 
 /// Sweeps in an interval. Every instance may run one; Postgres lets one at a time through.
@@ -21,6 +21,16 @@ pub struct Sweeper<A> {
 
 /// Partitions count as caught up for this many intervals: each instance notes its own in a rhythm of its own.
 const INTERVALS_CAUGHT_UP: u32 = 3;
+
+/// After so many rounds that were held off, the log says so.
+const ROUNDS_TO_TELL: u32 = 20;
+
+/// What a round hands to the next.
+#[derive(Default)]
+struct Rounds {
+    ends: Option<SeenEnds>,
+    held_off: u32,
+}
 
 impl<A: SessionAggregator> Sweeper<A> {
     /// For the consumer whose progress this is.
@@ -38,11 +48,12 @@ impl<A: SessionAggregator> Sweeper<A> {
 
     /// Runs until the tables turn out not to be what this build expects.
     pub async fn run(&self) -> StoreError {
-        let mut rounds = tokio::time::interval(self.interval);
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rounds = Rounds::default();
         loop {
-            rounds.tick().await;
-            match self.round().await {
+            ticks.tick().await;
+            match self.round(&mut rounds).await {
                 Ok(()) => {}
                 Err(error) if error.failure == Failure::Setup => return error,
                 Err(error) => tracing::warn!(%error, "sessions were not swept; trying again"),
@@ -50,29 +61,47 @@ impl<A: SessionAggregator> Sweeper<A> {
         }
     }
 
-    async fn round(&self) -> Result<(), StoreError> {
-        if let Some((seen_at, ends)) = self.progress.log_ends() {
+    async fn round(&self, rounds: &mut Rounds) -> Result<(), StoreError> {
+        // Before Kafka told where the logs end, checkpoints may be missing that would hold the sweep off.
+        let Some(ends) = self.progress.log_ends() else { return Ok(()) };
+        // The ends of the round before are marked too: a pipeline that is always a moment behind reaches those.
+        let before = rounds.ends.replace(ends.clone());
+        for (seen_at, ends) in before.into_iter().chain([ends]) {
             let seen = SeenLogEnds { age: seen_at.elapsed(), ends };
             self.store.mark_caught_up(&self.scope.group_id, &seen).await?;
         }
-        let mut timed_out = 0;
-        loop {
-            match self.store.sweep(&self.aggregator, &self.scope).await? {
-                Sweep::TimedOut(sessions) => {
-                    timed_out += sessions;
-                    if sessions < self.scope.max_sessions as usize {
-                        break;
-                    }
+        match self.sweep().await? {
+            Some(0) => {}
+            Some(timed_out) => tracing::info!(sessions = timed_out, "silent sessions were timed out"),
+            None => {
+                rounds.held_off += 1;
+                if rounds.held_off.is_multiple_of(ROUNDS_TO_TELL) {
+                    tracing::info!(
+                        rounds = rounds.held_off,
+                        "no session is timed out, since a partition has a backlog or nobody reads it"
+                    );
                 }
-                held @ (Sweep::Busy | Sweep::HeldOff) => {
-                    tracing::debug!(?held, "no sweep now");
-                    break;
-                }
+                return Ok(());
             }
         }
-        if timed_out > 0 {
-            tracing::info!(sessions = timed_out, "silent sessions were timed out");
-        }
+        rounds.held_off = 0;
         Ok(())
+    }
+
+    /// Returns how many sessions were timed out; none where a backlog holds the sweep off.
+    async fn sweep(&self) -> Result<Option<usize>, StoreError> {
+        let mut sum = 0;
+        loop {
+            match self.store.sweep(&self.aggregator, &self.scope).await? {
+                Sweep::Swept { timed_out, more } => {
+                    sum += timed_out;
+                    if !more {
+                        return Ok(Some(sum));
+                    }
+                }
+                Sweep::Busy => return Ok(Some(sum)),
+                Sweep::HeldOff => return Ok((sum > 0).then_some(sum)),
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! A row is guarded by the version of its session: whoever changes one has written the session's row before, in the
 //! same transaction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, types::Json};
@@ -83,7 +83,17 @@ pub(super) async fn write<S>(
     }
     if !sessions.is_empty() {
         let query = sqlx::query(UPSERT).bind(&sessions).bind(&names).bind(&keys).bind(&states);
-        query.execute(connection).await?;
+        query.execute(connection).await.map_err(|error| refused(error.into(), &names))?;
     }
     Ok(())
+}
+
+/// States that Postgres refuses are the fault of their aggregators: no event may be set aside for it.
+fn refused(error: StoreError, names: &[&str]) -> StoreError {
+    if error.failure != Failure::Data {
+        return error;
+    }
+    let names: BTreeSet<&str> = names.iter().copied().collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    StoreError::new(Failure::Setup, format!("the states of {names} can't be stored: {error}"))
 }

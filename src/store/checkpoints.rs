@@ -20,7 +20,8 @@ pub(super) const LOCK: &str = "/* lock_checkpoints */
     FOR NO KEY UPDATE OF c";
 
 pub(super) const MOVE: &str = "/* move_checkpoints */
-    UPDATE checkpoints c SET next_offset = m.next_offset, updated_at = now()
+    UPDATE checkpoints c SET next_offset = m.next_offset, updated_at = now(),
+        caught_up_at = CASE WHEN m.next_offset >= m.expected THEN c.caught_up_at END
     FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) AS m(topic, partition, expected, next_offset)
     WHERE c.group_id = $1 AND c.topic = m.topic AND c.partition = m.partition AND c.next_offset = m.expected";
 

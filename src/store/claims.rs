@@ -25,11 +25,10 @@ pub(super) const DIGESTS: &str = "/* digests_of_sessions */
     FROM sessions
     WHERE $1::text[] IS NULL OR session_id = ANY($1)";
 
-/// Records that the tables refused. A redriven one may have been taken since.
-pub(super) const UNSTORABLE: &str = "/* unstorable_records */
+/// Records that were set aside once. They may have been taken since: redriven, or read again with other settings.
+pub(super) const DEAD_LETTERS: &str = "/* dead_letter_records */
     SELECT topic, partition, record_offset
-    FROM dead_letters
-    WHERE reason = 'unstorable' AND status <> 'redriven'";
+    FROM dead_letters";
 
 const SPEC: TransactionSpec = TransactionSpec { name: "read_claims", ..stored::READ };
 
@@ -37,8 +36,8 @@ const SPEC: TransactionSpec = TransactionSpec { name: "read_claims", ..stored::R
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
     pub checkpoints: HashMap<TopicPartition, NextOffset>,
-    /// Records before the checkpoints that the tables don't hold, since they refused them.
-    pub unstorable: HashSet<(TopicPartition, RecordOffset)>,
+    /// Records before the checkpoints that the tables need not hold, since they were set aside.
+    pub dead_letters: HashSet<(TopicPartition, RecordOffset)>,
     /// What is stored of each session, where it was asked for.
     pub sessions: HashMap<SessionId, ClaimedSession>,
 }
@@ -50,6 +49,14 @@ pub struct ClaimedSession {
     /// None where an earlier version of the program wrote the row.
     pub digest: Option<EventSetDigest>,
     pub event_count: i64,
+}
+
+/// What is stored of a session.
+#[derive(Clone, Debug)]
+pub struct StoredEvents {
+    pub events: Vec<Event>,
+    /// None where it has no row.
+    pub row: Option<ClaimedSession>,
 }
 
 impl Store {
@@ -80,20 +87,27 @@ impl Store {
         self.transactions.run(&SPEC, body).await
     }
 
-    /// The stored events of these sessions, and what their rows say at that moment.
+    /// The stored events of these sessions, and what their rows say at that moment. Of a session with an event that
+    /// this build can't read there is neither.
     ///
     /// # Errors
-    /// If Postgres can't be asked, or holds an event that this build can't read.
-    pub async fn stored_events(
-        &self,
-        sessions: &[SessionId],
-    ) -> Result<(Vec<Event>, HashMap<SessionId, ClaimedSession>), StoreError> {
+    /// If Postgres can't be asked.
+    pub async fn stored_events(&self, sessions: &[SessionId]) -> Result<HashMap<SessionId, StoredEvents>, StoreError> {
         let ids: Vec<&str> = sessions.iter().map(SessionId::as_str).collect();
         let body = async |connection: &mut PgConnection| {
-            let mut stored = Vec::new();
-            let take = |StoredEvent { event, .. }| stored.push(event);
-            events::for_each_of_sessions(connection, &ids, take).await?;
-            Ok::<_, StoreError>((stored, read_sessions(connection, sessions).await?))
+            let mut rows = read_sessions(connection, sessions).await?;
+            let with_row = |id: &SessionId| (id.clone(), StoredEvents { events: Vec::new(), row: rows.remove(id) });
+            let mut stored: HashMap<SessionId, StoredEvents> = sessions.iter().map(with_row).collect();
+            events::for_each_readable(connection, &ids, |session_id, event| match event {
+                Ok(StoredEvent { event, .. }) => {
+                    if let Some(session) = stored.get_mut(&event.session_id) {
+                        session.events.push(event);
+                    }
+                }
+                Err(_) => stored.retain(|id, _| id.as_str() != session_id),
+            })
+            .await?;
+            Ok::<_, StoreError>(stored)
         };
         self.transactions.run(&SPEC, body).await
     }
@@ -105,11 +119,11 @@ async fn read(
     partitions: &[TopicPartition],
 ) -> Result<Claims, StoreError> {
     let checkpoints = checkpoints::select(checkpoints::READ, connection, group_id, partitions).await?;
-    let rows = sqlx::query_as::<_, (String, i32, i64)>(UNSTORABLE).fetch_all(connection).await?;
+    let rows = sqlx::query_as::<_, (String, i32, i64)>(DEAD_LETTERS).fetch_all(connection).await?;
     let record = |(topic, partition, offset): (String, i32, i64)| {
         (TopicPartition::new(topic, partition), RecordOffset::new(offset))
     };
-    Ok(Claims { checkpoints, unstorable: rows.into_iter().map(record).collect(), sessions: HashMap::new() })
+    Ok(Claims { checkpoints, dead_letters: rows.into_iter().map(record).collect(), sessions: HashMap::new() })
 }
 
 async fn read_sessions(

@@ -44,12 +44,11 @@ impl StoreError {
         Self::new(Failure::Setup, format!("table {table} holds a value in column {column} that this build can't read"))
     }
 
-    /// What an aggregator that depends on the order of arrival can't carry on from.
+    /// Sessions whose sets of events another aggregator chose.
     pub(crate) fn other_aggregator(wanted: AggregatorId) -> Self {
         let what = format!(
-            "the tables hold sessions that another aggregator than {wanted} folded; {wanted} depends on the order of \
-             arrival, so it needs tables of its own: set postgres.schema and kafka.group_id to new names and read the \
-             topics from their beginning"
+            "the tables hold sessions that another aggregator folded, and {wanted} can't take them over: set \
+             postgres.schema and kafka.group_id to new names and read the topics from their beginning"
         );
         Self::new(Failure::Setup, what)
     }

@@ -67,6 +67,19 @@ pub(super) struct StoredEvent {
     pub(super) arrival: Option<i64>,
 }
 
+/// A stored value that this build can't have written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unreadable {
+    pub table: &'static str,
+    pub column: &'static str,
+}
+
+impl From<Unreadable> for StoreError {
+    fn from(Unreadable { table, column }: Unreadable) -> Self {
+        StoreError::corrupt(table, column)
+    }
+}
+
 /// Adds events that are not stored yet. Their sessions' rows were written before, in this transaction.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
     prompts::write(prompts::INSERT, connection, rows.iter().copied()).await?;
@@ -86,18 +99,50 @@ pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) ->
 pub(super) async fn find(
     connection: &mut PgConnection,
     events: &[&Event],
-    mut take: impl FnMut(StoredEvent),
+    take: impl FnMut(StoredEvent),
 ) -> Result<(), StoreError> {
-    prompts::find(connection, events, &mut take).await?;
-    tools::find(connection, events, &mut take).await?;
-    lifecycle::find(connection, events, &mut take).await
+    let mut readable = Readable { take, unreadable: None };
+    prompts::find(connection, events, |_, stored| readable.take(stored)).await?;
+    tools::find(connection, events, |_, stored| readable.take(stored)).await?;
+    lifecycle::find(connection, events, |_, stored| readable.take(stored)).await?;
+    readable.finish()
 }
 
 /// Hands over all stored events of these sessions, one at a time.
 pub(super) async fn for_each_of_sessions(
     connection: &mut PgConnection,
     sessions: &[&str],
-    mut take: impl FnMut(StoredEvent),
+    take: impl FnMut(StoredEvent),
+) -> Result<(), StoreError> {
+    let mut readable = Readable { take, unreadable: None };
+    for_each_readable(connection, sessions, |_, stored| readable.take(stored)).await?;
+    readable.finish()
+}
+
+/// Hands events over, and remembers that one couldn't be read.
+struct Readable<F> {
+    take: F,
+    unreadable: Option<Unreadable>,
+}
+
+impl<F: FnMut(StoredEvent)> Readable<F> {
+    fn take(&mut self, stored: Result<StoredEvent, Unreadable>) {
+        match stored {
+            Ok(stored) => (self.take)(stored),
+            Err(unreadable) => self.unreadable = Some(unreadable),
+        }
+    }
+
+    fn finish(self) -> Result<(), StoreError> {
+        self.unreadable.map_or(Ok(()), |unreadable| Err(unreadable.into()))
+    }
+}
+
+/// The same, and goes on behind an event that can't be read. Also hands over the session's id.
+pub(super) async fn for_each_readable(
+    connection: &mut PgConnection,
+    sessions: &[&str],
+    mut take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
     for_each_row(sqlx::query(prompts::OF_SESSIONS).bind(sessions), connection, prompts::read, &mut take).await?;
     for_each_row(sqlx::query(tools::OF_SESSIONS).bind(sessions), connection, tools::read, &mut take).await?;
@@ -154,30 +199,34 @@ struct StoredRow<'r> {
 }
 
 impl<'r> StoredRow<'r> {
-    fn get<T: sqlx::Type<Postgres> + sqlx::Decode<'r, Postgres>>(&self, column: &'static str) -> Result<T, StoreError> {
-        Ok(self.row.try_get(column)?)
+    fn get<T: sqlx::Type<Postgres> + sqlx::Decode<'r, Postgres>>(&self, column: &'static str) -> Result<T, Unreadable> {
+        self.row.try_get(column).map_err(|_| self.unreadable(column))
     }
 
     /// A column whose values obey a rule of the domain, which they did when they were written.
-    fn parse<T, P, E>(&self, column: &'static str, parse: impl FnOnce(T) -> Result<P, E>) -> Result<P, StoreError>
+    fn parse<T, P, E>(&self, column: &'static str, parse: impl FnOnce(T) -> Result<P, E>) -> Result<P, Unreadable>
     where
         T: sqlx::Type<Postgres> + sqlx::Decode<'r, Postgres>,
     {
-        parse(self.get(column)?).map_err(|_| StoreError::corrupt(self.table, column))
+        parse(self.get(column)?).map_err(|_| self.unreadable(column))
     }
 
     fn nullable<T, P, E>(
         &self,
         column: &'static str,
         parse: impl FnOnce(T) -> Result<P, E>,
-    ) -> Result<Option<P>, StoreError>
+    ) -> Result<Option<P>, Unreadable>
     where
         T: sqlx::Type<Postgres> + sqlx::Decode<'r, Postgres>,
     {
         self.parse(column, |value: Option<T>| value.map(parse).transpose())
     }
 
-    fn event(&self, body: Body) -> Result<StoredEvent, StoreError> {
+    fn unreadable(&self, column: &'static str) -> Unreadable {
+        Unreadable { table: self.table, column }
+    }
+
+    fn event(&self, body: Body) -> Result<StoredEvent, Unreadable> {
         let event = Event {
             session_id: self.parse("session_id", SessionId::parse)?,
             entity_id: self.get("entity_id")?,
@@ -196,12 +245,12 @@ impl<'r> StoredRow<'r> {
 async fn for_each_row(
     query: Statement<'_>,
     connection: &mut PgConnection,
-    read: fn(&PgRow) -> Result<StoredEvent, StoreError>,
-    mut take: impl FnMut(StoredEvent),
+    read: fn(&PgRow) -> Result<StoredEvent, Unreadable>,
+    mut take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
     let mut rows = query.fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        take(read(&row)?);
+        take(row.try_get("session_id")?, read(&row));
     }
     Ok(())
 }

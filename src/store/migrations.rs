@@ -10,10 +10,11 @@ use super::{
     error::{Failure, StoreError},
 };
 
-const FILES: [(i64, &str, &str); 3] = [
+const FILES: [(i64, &str, &str); 4] = [
     (1, "sessions", include_str!("../../migrations/0001_sessions.sql")),
     (2, "stream", include_str!("../../migrations/0002_stream.sql")),
     (3, "aggregators", include_str!("../../migrations/0003_aggregators.sql")),
+    (4, "incomplete", include_str!("../../migrations/0004_incomplete.sql")),
 ];
 
 /// How a schema compares with this build.

@@ -27,10 +27,11 @@ mod transitions;
 
 pub use aggregators::IncompleteAggregator;
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
-pub use claims::{ClaimedSession, Claims};
+pub use claims::{ClaimedSession, Claims, StoredEvents};
 pub use commit::{BatchCommit, CommitError};
 pub use dead_letters::{DeadLetter, headers_to_json};
 pub use error::{Failure, StoreError};
+pub use events::Unreadable;
 pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
@@ -44,7 +45,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 30] = [
+const STATEMENTS: [&str; 31] = [
     sweep::LOCK,
     sweep::MARK,
     sweep::WATERMARK,
@@ -53,6 +54,7 @@ const STATEMENTS: [&str; 30] = [
     aggregators::READ,
     aggregators::ANY_SESSION,
     aggregators::UPSERT,
+    aggregators::FORGET,
     aggregates::READ,
     aggregates::DELETE,
     aggregates::UPSERT,
@@ -61,7 +63,7 @@ const STATEMENTS: [&str; 30] = [
     checkpoints::READ,
     checkpoints::CREATE,
     claims::DIGESTS,
-    claims::UNSTORABLE,
+    claims::DEAD_LETTERS,
     sessions::LOCK,
     sessions::UPDATE,
     sessions::INSERT,

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use crate::fold::{Aggregators, SessionAggregator, SessionChange, Snapshot};
 
 use super::{
-    Store, aggregates,
+    Store, aggregates, aggregators,
     commit::CommitError,
     sessions::{self, Written},
     transaction::{Isolation, TransactionSpec},
@@ -38,6 +38,7 @@ impl Store {
             if written == Written::Conflict {
                 return Err(CommitError::Conflict);
             }
+            aggregators::forget_others(connection, aggregators).await?;
             aggregates::write(connection, changes).await?;
             transitions::insert(connection, Cause::Repair, changes, snapshots).await?;
             Ok(())

@@ -71,6 +71,7 @@ pub(super) const INSERT: &str = concat!(
 );
 
 /// Rows on their way to the database, a vector a column.
+#[derive(Default)]
 struct Columns<'a, S> {
     session_id: Vec<&'a str>,
     status: Vec<&'static str>,
@@ -97,8 +98,6 @@ struct Columns<'a, S> {
     state: Vec<Json<&'a S>>,
     event_digest: Vec<[u8; 16]>,
     version: Vec<i64>,
-    /// The same for all rows.
-    sides: Vec<String>,
 }
 
 /// A count of rows; they are far fewer than 2^63.
@@ -107,37 +106,6 @@ fn bigint(count: u64) -> i64 {
 }
 
 impl<'a, S: serde::Serialize> Columns<'a, S> {
-    fn of<A>(aggregators: &Aggregators<A>) -> Self {
-        Self {
-            session_id: Vec::new(),
-            status: Vec::new(),
-            correlation_id: Vec::new(),
-            task_id: Vec::new(),
-            started_at: Vec::new(),
-            ended_at: Vec::new(),
-            duration_seconds: Vec::new(),
-            working_directory: Vec::new(),
-            git_branch: Vec::new(),
-            hook_source: Vec::new(),
-            end_reason: Vec::new(),
-            end_provenance: Vec::new(),
-            run_count: Vec::new(),
-            prompt_count: Vec::new(),
-            tool_count: Vec::new(),
-            tool_failure_count: Vec::new(),
-            tools_used_count: Vec::new(),
-            tool_usage: Vec::new(),
-            event_count: Vec::new(),
-            first_event_at: Vec::new(),
-            last_event_at: Vec::new(),
-            aggregator: Vec::new(),
-            state: Vec::new(),
-            event_digest: Vec::new(),
-            version: Vec::new(),
-            sides: aggregators.sides.ids().map(|id| id.to_string()).collect(),
-        }
-    }
-
     fn push(&mut self, aggregator: AggregatorId, change: &'a SessionChange<'_, S>, snapshot: &'a Snapshot) {
         let instant = |time: Option<EventTime>| time.map(EventTime::as_utc);
         self.session_id.push(change.session_id.as_str());
@@ -167,7 +135,8 @@ impl<'a, S: serde::Serialize> Columns<'a, S> {
         self.version.push(written_version(change).get());
     }
 
-    fn bind(&'a self, statement: &'static str) -> Query<'a, Postgres, PgArguments> {
+    /// `sides` is the same for all rows.
+    fn bind<'q>(&'q self, statement: &'static str, sides: &'q [String]) -> Query<'q, Postgres, PgArguments> {
         sqlx::query(statement)
             .bind(&self.session_id)
             .bind(&self.status)
@@ -194,7 +163,7 @@ impl<'a, S: serde::Serialize> Columns<'a, S> {
             .bind(&self.state)
             .bind(&self.event_digest)
             .bind(&self.version)
-            .bind(&self.sides)
+            .bind(sides)
     }
 }
 
@@ -219,7 +188,8 @@ pub(super) async fn write<A: SessionAggregator>(
     changes: &[SessionChange<'_, A::State>],
     snapshots: &[Snapshot],
 ) -> Result<Written, StoreError> {
-    let (mut existing, mut new) = (Columns::of(aggregators), Columns::of(aggregators));
+    let (mut existing, mut new) = (Columns::default(), Columns::default());
+    let sides: Vec<String> = aggregators.sides.ids().map(|id| id.to_string()).collect();
     for (change, snapshot) in changes.iter().zip(snapshots) {
         let columns = if change.read.is_some() { &mut existing } else { &mut new };
         columns.push(aggregators.session.id(), change, snapshot);
@@ -232,10 +202,10 @@ pub(super) async fn write<A: SessionAggregator>(
         if lock.execute(&mut *connection).await?.rows_affected() < existing.session_id.len() as u64 {
             return Ok(Written::Conflict);
         }
-        existing.bind(UPDATE).execute(&mut *connection).await?;
+        existing.bind(UPDATE, &sides).execute(&mut *connection).await?;
     }
     if !new.session_id.is_empty() {
-        let inserted = new.bind(INSERT).execute(connection).await?.rows_affected();
+        let inserted = new.bind(INSERT, &sides).execute(connection).await?.rows_affected();
         if inserted < new.session_id.len() as u64 {
             return Ok(Written::Conflict);
         }

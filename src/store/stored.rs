@@ -1,10 +1,11 @@
 //! What is stored of sessions, page by page, beside what their stored events fold to: all of one moment.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
 
@@ -14,15 +15,15 @@ use crate::{
 };
 
 use super::{
-    Store,
+    Store, aggregators,
     error::StoreError,
-    events::{self, StoredEvent},
+    events::{self, StoredEvent, Unreadable},
     transaction::{Isolation, TransactionSpec},
 };
 
-/// A row is read as JSON, so that a column that is added can't be left out.
+/// A row is read as JSON, so that its columns have names.
 pub(super) const SESSIONS: &str = "/* stored_sessions */
-    SELECT s.session_id, s.version, s.status, to_jsonb(s)
+    SELECT s.session_id, s.version, s.status, to_jsonb(s), clock_timestamp()
     FROM sessions s
     WHERE s.session_id > $1 AND ($2::text[] IS NULL OR s.session_id = ANY($2))
         AND ($3::timestamptz IS NULL OR s.last_event_at >= $3) AND ($4::timestamptz IS NULL OR s.last_event_at < $4)
@@ -90,8 +91,18 @@ pub struct StoredSession {
     pub status: Status,
     /// The row, by column.
     pub row: Map<String, Value>,
+    /// When it was read, by Postgres's clock: not before anything that it says.
+    pub read_at: EventTime,
     /// The states of the side aggregators asked for, by name and key.
     pub sides: BTreeMap<(String, String), Value>,
+}
+
+impl StoredSession {
+    /// Whether this aggregator may write the row.
+    pub(crate) fn can_be_taken_over<A: SessionAggregator>(&self, aggregator: &A) -> bool {
+        let folded_by = self.row.get("aggregator").and_then(Value::as_str);
+        folded_by.is_some_and(|folded_by| aggregators::can_take_over(aggregator, folded_by))
+    }
 }
 
 /// Some sessions, in the order of their ids.
@@ -102,6 +113,8 @@ pub struct StoredPage<S> {
     pub without_row: Vec<SessionId>,
     /// What the stored events come to, in the order of the ids. A session without events has none.
     pub folded: Vec<SessionChange<'static, S>>,
+    /// Sessions that are in none of the others but `sessions`, since some of their events can't be read.
+    pub unreadable: HashMap<SessionId, BTreeSet<Unreadable>>,
     /// Sessions whose order of arrival isn't known, where the aggregator asks for it.
     pub unordered: HashSet<SessionId>,
     /// Stored events in all.
@@ -118,7 +131,7 @@ impl Store {
     /// A page of what is stored, and of what it should be.
     ///
     /// # Errors
-    /// If Postgres can't be asked, or holds an event that this build can't read.
+    /// If Postgres can't be asked.
     pub async fn stored_page<A: SessionAggregator>(
         &self,
         aggregators: &Aggregators<A>,
@@ -147,9 +160,19 @@ async fn read_page<A: SessionAggregator>(
     let ids: Vec<&str> =
         sessions.iter().map(|session| &session.session_id).chain(&without_row).map(SessionId::as_str).collect();
     let mut fold = StoredFold::new(aggregators, all);
-    events::for_each_of_sessions(connection, &ids, |stored| fold.take(stored)).await?;
-    let (folded, unordered, events) = fold.finish();
-    Ok(StoredPage { sessions, without_row, folded, unordered, events, next })
+    let mut unreadable: HashMap<SessionId, BTreeSet<Unreadable>> = HashMap::new();
+    events::for_each_readable(connection, &ids, |session_id, stored| match stored {
+        Ok(stored) => fold.take(stored),
+        Err(error) => {
+            if let Ok(session_id) = SessionId::parse(session_id) {
+                unreadable.entry(session_id).or_default().insert(error);
+            }
+        }
+    })
+    .await?;
+    let (mut folded, unordered, events) = fold.finish();
+    folded.retain(|change| !unreadable.contains_key(&change.session_id));
+    Ok(StoredPage { sessions, without_row, folded, unreadable, unordered, events, next })
 }
 
 /// A fold of stored events. Where their order of arrival matters they are gathered first; where not, a long session
@@ -198,18 +221,19 @@ async fn read_sessions(
     after: &str,
 ) -> Result<Vec<StoredSession>, StoreError> {
     let wanted: Vec<&str> = selection.sessions.iter().map(SessionId::as_str).collect();
-    let query = sqlx::query_as::<_, (String, i64, String, Json<Map<String, Value>>)>(SESSIONS)
+    let query = sqlx::query_as::<_, (String, i64, String, Json<Map<String, Value>>, DateTime<Utc>)>(SESSIONS)
         .bind(after)
         .bind((!wanted.is_empty()).then_some(&wanted))
         .bind(selection.from.map(EventTime::as_utc))
         .bind(selection.to.map(EventTime::as_utc))
         .bind(PAGE);
-    let session = |(session_id, version, status, Json(row)): (String, i64, String, Json<_>)| {
+    let session = |(session_id, version, status, Json(row), read_at): (String, i64, String, Json<_>, _)| {
         Ok(StoredSession {
             session_id: parse_id(&session_id)?,
             version: Version::from_stored(version),
             status: Status::from_name(&status).ok_or_else(|| StoreError::corrupt("sessions", "status"))?,
             row,
+            read_at: EventTime::from_utc(read_at).map_err(|_| StoreError::corrupt("sessions", "clock_timestamp"))?,
             sides: BTreeMap::new(),
         })
     };
@@ -228,9 +252,10 @@ async fn without_row(
         // Behind every id, which has 255 characters at most.
         let end = next.map_or_else(|| "\u{10FFFF}".repeat(256), |PageStart(last)| last.clone());
         sqlx::query_scalar(WITHOUT_ROW).bind(after.to_owned()).bind(end)
-    } else if !selection.sessions.is_empty() && next.is_none() && selection.from.is_none() && selection.to.is_none() {
-        let behind = selection.sessions.iter().filter(|wanted| wanted.as_str() > after);
-        let missing = behind.filter(|wanted| !sessions.iter().any(|session| session.session_id == **wanted));
+    } else if !selection.sessions.is_empty() && selection.from.is_none() && selection.to.is_none() {
+        let is_within = |id: &str| id > after && next.is_none_or(|PageStart(last)| id <= last.as_str());
+        let of_page = selection.sessions.iter().filter(|wanted| is_within(wanted.as_str()));
+        let missing = of_page.filter(|wanted| !sessions.iter().any(|session| session.session_id == **wanted));
         sqlx::query_scalar(ANY_EVENT).bind(missing.map(|wanted| wanted.as_str().to_owned()).collect::<Vec<_>>())
     } else {
         return Ok(Vec::new());

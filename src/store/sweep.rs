@@ -30,16 +30,16 @@ pub(super) const MARK: &str = "/* mark_caught_up */
     FROM unnest($2::text[], $3::int[], $4::bigint[]) AS e(topic, partition, log_end)
     WHERE c.group_id = $1 AND c.topic = e.topic AND c.partition = e.partition AND c.next_offset >= e.log_end";
 
-/// None while a partition of these topics has a backlog, or nobody reads it.
+/// None while a partition of these topics has a backlog, or nobody reads it; or while a topic has no checkpoint yet.
 pub(super) const WATERMARK: &str = "/* sweep_watermark */
     SELECT min(caught_up_at) FROM checkpoints WHERE group_id = $1 AND topic = ANY($2::text[])
-    HAVING count(*) = count(caught_up_at) AND min(caught_up_at) >= now() - make_interval(secs => $3)";
+    HAVING count(*) = count(caught_up_at) AND count(DISTINCT topic) = cardinality($2::text[])
+        AND min(caught_up_at) >= now() - make_interval(secs => $3)";
 
 /// Rows that somebody else writes just now are left to the next sweep: they aren't silent.
 pub(super) const SILENT: &str = "/* silent_sessions */
-    SELECT session_id, version, status, state, event_digest FROM sessions
-    WHERE status IN ('active', 'orphan') AND last_event_hour <= $1 AND last_event_at <= $1
-        AND aggregator = $2 AND event_digest IS NOT NULL
+    SELECT session_id, version, status, state FROM sessions
+    WHERE status IN ('active', 'orphan') AND last_event_hour <= $1 AND last_event_at <= $1 AND aggregator = $2
     ORDER BY last_event_hour LIMIT $3
     FOR NO KEY UPDATE SKIP LOCKED";
 
@@ -78,8 +78,12 @@ pub enum Sweep {
     Busy,
     /// There is a backlog.
     HeldOff,
-    /// That many sessions were timed out; as many as allowed if there may be more.
-    TimedOut(usize),
+    /// Silent sessions were looked at.
+    Swept {
+        timed_out: usize,
+        /// Whether there may be more of them.
+        more: bool,
+    },
 }
 
 const SPEC: TransactionSpec =
@@ -106,7 +110,8 @@ impl Store {
         self.transactions.run(&MARK_SPEC, body).await
     }
 
-    /// Times out sessions that were silent for the aggregator's inactivity timeout, up to a limit.
+    /// Times out sessions that were silent for the aggregator's inactivity timeout, up to a limit, and brings the
+    /// status of others that it meets up to date with the settings.
     ///
     /// # Errors
     /// If Postgres refuses.
@@ -133,23 +138,37 @@ async fn sweep<A: SessionAggregator>(
         return Ok(Sweep::HeldOff);
     };
     let silent = silent_sessions(connection, aggregator, as_of, scope.max_sessions).await?;
-    let timed_out: Vec<(SessionChange<'_, A::State>, Snapshot)> = silent
+    let is_full = silent.len() >= scope.max_sessions as usize;
+    let (timed_out, otherwise): (Vec<_>, Vec<_>) = silent
         .into_iter()
         .filter_map(|mut change| {
             aggregator.time_out(&mut change.folded.state, as_of);
             let snapshot = aggregator.snapshot(&change.folded.state, Some(as_of));
-            (snapshot.status == Status::TimedOut).then_some((change, snapshot))
+            (change.read.map(|(_, status)| status) != Some(snapshot.status)).then_some((change, snapshot))
         })
-        .collect();
-    let (changes, snapshots): (Vec<_>, Vec<_>) = timed_out.into_iter().unzip();
-    if !changes.is_empty() {
-        update(connection, &changes, &snapshots).await?;
-        transitions::insert(connection, Cause::Timeout, &changes, &snapshots).await?;
-    }
-    Ok(Sweep::TimedOut(changes.len()))
+        .partition(|(_, snapshot)| snapshot.status == Status::TimedOut);
+    let more = is_full && !(timed_out.is_empty() && otherwise.is_empty());
+    let count = timed_out.len();
+    write(connection, Cause::Timeout, timed_out).await?;
+    // What a changed setting makes of them. Left as they are, they would be found first in every sweep.
+    write(connection, Cause::Repair, otherwise).await?;
+    Ok(Sweep::Swept { timed_out: count, more })
 }
 
-type SilentRow<S> = (String, i64, String, Json<S>, Vec<u8>);
+async fn write<S: serde::Serialize>(
+    connection: &mut PgConnection,
+    cause: Cause,
+    sessions: Vec<(SessionChange<'_, S>, Snapshot)>,
+) -> Result<(), StoreError> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let (changes, snapshots): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
+    update(connection, &changes, &snapshots).await?;
+    transitions::insert(connection, cause, &changes, &snapshots).await
+}
+
+type SilentRow<S> = (String, i64, String, Json<S>);
 
 async fn silent_sessions<A: SessionAggregator>(
     connection: &mut PgConnection,
@@ -170,14 +189,14 @@ async fn silent_sessions<A: SessionAggregator>(
 }
 
 fn silent_session<S>(row: SilentRow<S>) -> Result<SessionChange<'static, S>, StoreError> {
-    let (session_id, version, status, Json(state), digest) = row;
+    let (session_id, version, status, Json(state)) = row;
     let corrupt = |column| StoreError::corrupt("sessions", column);
     let status = Status::from_name(&status).ok_or_else(|| corrupt("status"))?;
-    let digest = EventSetDigest::from_bytes(&digest).ok_or_else(|| corrupt("event_digest"))?;
     Ok(SessionChange {
         session_id: SessionId::parse(&session_id).map_err(|_| corrupt("session_id"))?,
         read: Some((Version::from_stored(version), status)),
-        folded: FoldedState { state, digest },
+        // A sweep adds no event, and leaves the stored digest as it is.
+        folded: FoldedState { state, digest: EventSetDigest::default() },
         added: Vec::new(),
         replaced: Vec::new(),
         sides: Vec::new(),

@@ -17,7 +17,7 @@ pub(super) const INSERT: &str = "/* insert_transitions */
 pub(super) enum Cause {
     Event,
     Timeout,
-    /// `sessionfold verify --repair` wrote the session anew.
+    /// `sessionfold verify --repair` wrote the session anew, or a sweep met one that a changed setting makes another.
     Repair,
 }
 

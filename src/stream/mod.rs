@@ -31,5 +31,5 @@ pub use log_reader::{LogRange, read_logs};
 pub use messages::{Input, Notice};
 pub use options::{ConsumerOptions, Until};
 pub use producer::{Delivered, Outgoing, Producer};
-pub use progress::ReadProgress;
+pub use progress::{ReadProgress, SeenEnds};
 pub use topics::{create_topics, describe_topics};

@@ -268,8 +268,8 @@ impl Poller {
                 lag.insert(partition.clone(), records);
                 // Without the leader's answers, what is known of the end is old.
                 let connected = |broker: &Broker| broker.nodeid == seen.leader && broker.state == "UP";
-                if !self.paused && statistics.brokers.values().any(connected) {
-                    ends.push((partition.clone(), reading.end_of_log(seen)));
+                if statistics.brokers.values().any(connected) {
+                    ends.extend(reading.end_of_log(seen).map(|end| (partition.clone(), end)));
                 }
             }
             if reading.is_beyond_the_log() {

@@ -23,7 +23,7 @@ pub struct ReadProgress {
 }
 
 /// When the ends of logs were seen, and where.
-type SeenEnds = (Instant, Vec<(TopicPartition, NextOffset)>);
+pub type SeenEnds = (Instant, Vec<(TopicPartition, NextOffset)>);
 
 impl ReadProgress {
     /// Records taken from Kafka.
@@ -53,7 +53,7 @@ impl ReadProgress {
     }
 
     /// The ends of the logs of the assigned partitions, and when the broker told them; none before it did.
-    pub fn log_ends(&self) -> Option<(Instant, Vec<(TopicPartition, NextOffset)>)> {
+    pub fn log_ends(&self) -> Option<SeenEnds> {
         self.log_ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Reading {
     /// How many statistics in a row found the end reached, with no record in between.
     seen_at_end: u8,
     beyond_since: Option<Instant>,
+    /// How many statistics in a row came while records were asked for.
+    observed: u8,
     /// Since when no record came although records were asked for.
     quiet_since: Instant,
 }
@@ -36,6 +38,7 @@ impl Reading {
             suspended: false,
             seen_at_end: 0,
             beyond_since: None,
+            observed: 0,
             quiet_since: Instant::now(),
         }
     }
@@ -79,8 +82,13 @@ impl Reading {
     }
 
     /// Where the log ends, as librdkafka says. The position, where what follows it is nothing that a consumer sees.
-    pub(super) fn end_of_log(&self, seen: &Partition) -> NextOffset {
-        if self.is_at_end() { self.position } else { NextOffset::new(seen.hi_offset) }
+    ///
+    /// None where that may be old: librdkafka keeps an end from an earlier assignment until the next fetch, and a
+    /// partition that is halted or paused isn't fetched.
+    pub(super) fn end_of_log(&self, seen: &Partition) -> Option<NextOffset> {
+        let is_known = !self.halted && self.observed >= 2 && self.position.get() <= seen.hi_offset;
+        let end = if self.is_at_end() { self.position } else { NextOffset::new(seen.hi_offset) };
+        is_known.then_some(end)
     }
 
     pub(super) fn is_beyond_the_log(&self) -> bool {
@@ -96,6 +104,7 @@ impl Reading {
         if paused {
             self.quiet_since = Instant::now();
         }
+        self.observed = if paused { 0 } else { self.observed.saturating_add(1) };
         let fetched_to_end = seen.eof_offset >= 0 && seen.eof_offset == seen.next_offset;
         let received = self.position.get() >= seen.eof_offset || self.quiet_since.elapsed() >= QUIET;
         self.seen_at_end = if fetched_to_end && received { self.seen_at_end.saturating_add(1) } else { 0 };
@@ -161,6 +170,21 @@ mod tests {
         reading.observe(&empty, false);
         reading.observe(&empty, false);
         assert!(reading.is_at_end());
+    }
+
+    #[test]
+    fn an_end_is_told_once_it_can_not_be_that_of_an_earlier_assignment() {
+        let mut reading = reading_at(40);
+        reading.observe(&fetched_to_end(), false);
+        assert_eq!(reading.end_of_log(&fetched_to_end()), None);
+        reading.observe(&fetched_to_end(), false);
+        assert_eq!(reading.end_of_log(&fetched_to_end()), Some(NextOffset::new(100)));
+        reading.observe(&fetched_to_end(), true);
+        reading.observe(&fetched_to_end(), false);
+        assert_eq!(reading.end_of_log(&fetched_to_end()), None, "it was paused");
+        reading.observe(&fetched_to_end(), false);
+        reading.halt();
+        assert_eq!(reading.end_of_log(&fetched_to_end()), None, "it is halted");
     }
 
     #[test]

@@ -6,21 +6,22 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     event::{EventTime, SessionId},
-    fold::{Aggregators, SessionAggregator, SessionChange, Snapshot, Status},
+    fold::{Aggregators, EndCause, SessionAggregator, SessionChange, Snapshot, Status},
     store::StoredSession,
 };
 
 use super::report::Difference;
 
-/// What the row should say. A row that timed out is compared with what it would be if it were asked about now.
+/// What the row should say. One that timed out is compared with what it would be if it were asked about when it was
+/// read. Where a time-out is final it is history, which the stored events don't tell: there the row is believed.
 pub(super) fn expected<A: SessionAggregator>(
     aggregator: &A,
     state: &A::State,
-    stored: Option<Status>,
-    now: EventTime,
+    stored: Option<&StoredSession>,
 ) -> (A::State, Snapshot) {
     let mut state = state.clone();
-    let as_of = (stored == Some(Status::TimedOut)).then_some(now);
+    let asked_at = |row: &StoredSession| if aggregator.depends_on_order() { EventTime::MAX } else { row.read_at };
+    let as_of = stored.filter(|row| timed_out(row)).map(asked_at);
     if let Some(as_of) = as_of {
         aggregator.time_out(&mut state, as_of);
     }
@@ -28,15 +29,20 @@ pub(super) fn expected<A: SessionAggregator>(
     (state, snapshot)
 }
 
+/// Whether the row says so. Either of two columns may have been changed by hand.
+fn timed_out(row: &StoredSession) -> bool {
+    row.status == Status::TimedOut
+        || row.row.get("end_provenance") == Some(&EndCause::Timeout.provenance().as_str().into())
+}
+
 /// Every field of the session that isn't as its stored events say.
 pub(super) fn differences<A: SessionAggregator>(
     aggregators: &Aggregators<A>,
     stored: &StoredSession,
     folded: &SessionChange<'_, A::State>,
-    now: EventTime,
 ) -> Vec<Difference> {
     let session_id = &stored.session_id;
-    let (state, snapshot) = expected(&aggregators.session, &folded.folded.state, Some(stored.status), now);
+    let (state, snapshot) = expected(&aggregators.session, &folded.folded.state, Some(stored));
     let mut found = Vec::new();
     for (column, expected) in columns(aggregators, &snapshot, &state, folded) {
         let stored = as_compared(&column, stored.row.get(&column).cloned().unwrap_or_default());

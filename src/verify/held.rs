@@ -1,12 +1,12 @@
 //! The set of events that the topics hold, as small as it can be, and the stored events judged by it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
 use crate::{
     event::{Event, EventKey, EventKind, EventSetDigest, EventTime, SessionId},
-    store::ClaimedSession,
+    store::{ClaimedSession, StoredEvents},
 };
 
 use super::{
@@ -53,17 +53,27 @@ impl HeldEvent {
     }
 }
 
-/// The events of the topics, by session and key: about a hundred bytes each.
+/// The events of the topics, by session: about a hundred bytes each.
 #[derive(Debug, Default)]
-pub(super) struct HeldEvents(HashMap<SessionId, HashMap<EventKey, HeldEvent>>);
+pub(super) struct HeldEvents {
+    by_key: HashMap<SessionId, HashMap<EventKey, HeldEvent>>,
+    /// Those that may be stored, and need not be.
+    optional: HashMap<SessionId, HashSet<(EventKey, EventSetDigest)>>,
+}
 
 impl HeldEvents {
     pub(super) fn take(&mut self, event: &Event) {
-        if !self.0.contains_key(&event.session_id) {
-            self.0.insert(event.session_id.clone(), HashMap::new());
-        }
-        let Some(events) = self.0.get_mut(&event.session_id) else { return };
+        let events = self.by_key.entry(event.session_id.clone()).or_default();
         events.entry(event.key()).and_modify(|held| held.meet(event)).or_insert_with(|| HeldEvent::of(event));
+    }
+
+    pub(super) fn take_optional(&mut self, event: &Event) {
+        let events = self.optional.entry(event.session_id.clone()).or_default();
+        events.insert((event.key(), EventSetDigest::of(event)));
+    }
+
+    fn is_optional(&self, event: &Event, digest: EventSetDigest) -> bool {
+        self.optional.get(&event.session_id).is_some_and(|events| events.contains(&(event.key(), digest)))
     }
 }
 
@@ -76,7 +86,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// Sessions whose row doesn't claim the very set that the topics hold.
+    /// Sessions whose row doesn't claim the very set that the topics hold, or need not.
     pub(super) fn suspects(&self) -> Vec<SessionId> {
         let claims = |session_id: &SessionId, events: &HashMap<EventKey, HeldEvent>| {
             let digest = events.values().fold(EventSetDigest::default(), |set, held| set.with(held.digest));
@@ -84,28 +94,20 @@ impl Judge {
             claimed
                 .is_some_and(|row| row.digest == Some(digest) && usize::try_from(row.event_count) == Ok(events.len()))
         };
-        let held = self.held.0.iter().filter(|(session_id, events)| !claims(session_id, events));
-        let only_stored = self.claimed.keys().filter(|session_id| !self.held.0.contains_key(*session_id));
+        let held = self.held.by_key.iter().filter(|(session_id, events)| !claims(session_id, events));
+        let only_stored = self.claimed.keys().filter(|session_id| !self.held.by_key.contains_key(*session_id));
         held.map(|(session_id, _)| session_id).chain(only_stored.filter(|_| self.is_whole)).cloned().collect()
     }
 
     /// Names the events of these sessions that are stored otherwise than the topics have them.
-    pub(super) fn compare(
-        &self,
-        sessions: &[SessionId],
-        events: Vec<Event>,
-        now: &HashMap<SessionId, ClaimedSession>,
-        report: &mut Report,
-    ) {
-        let mut stored: HashMap<SessionId, HashMap<EventKey, Event>> = HashMap::new();
-        for event in events {
-            stored.entry(event.session_id.clone()).or_default().insert(event.key(), event);
-        }
-        for session_id in sessions {
-            let has_moved = has_moved(self.claimed.get(session_id), now.get(session_id));
-            let stored = stored.remove(session_id).unwrap_or_default();
-            let found = self.differences(session_id, &stored, has_moved);
-            report.add(session_id, found);
+    pub(super) fn compare(&self, sessions: HashMap<SessionId, StoredEvents>, report: &mut Report) {
+        let mut sessions: Vec<_> = sessions.into_iter().collect();
+        sessions.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        for (session_id, StoredEvents { events, row }) in sessions {
+            let has_moved = has_moved(self.claimed.get(&session_id), row.as_ref());
+            let stored = events.into_iter().map(|event| (event.key(), event)).collect();
+            let found = self.differences(&session_id, &stored, has_moved);
+            report.add(&session_id, found);
         }
     }
 
@@ -116,7 +118,7 @@ impl Judge {
         has_moved: bool,
     ) -> Vec<Difference> {
         let nothing = HashMap::new();
-        let held = self.held.0.get(session_id).unwrap_or(&nothing);
+        let held = self.held.by_key.get(session_id).unwrap_or(&nothing);
         // What stands beside or before the topics' events may be older than the logs, or newer than what was read.
         let may_have_more = !self.is_whole || has_moved;
         let difference = |at: Precedence, key: &EventKey, stored: String, expected: String| {
@@ -129,7 +131,8 @@ impl Judge {
                 Some(other) => {
                     let digest = EventSetDigest::of(other);
                     let is_older = precedence(other) < event.precedence;
-                    let is_right = event.is_stored_as(digest) || (may_have_more && is_older);
+                    let is_optional = precedence(other) <= event.precedence && self.held.is_optional(other, digest);
+                    let is_right = event.is_stored_as(digest) || (may_have_more && is_older) || is_optional;
                     if !is_right {
                         found.push(difference(event.precedence, key, digest.to_string(), event.digest.to_string()));
                     }
@@ -137,6 +140,9 @@ impl Judge {
             }
         }
         for (key, event) in stored.iter().filter(|(key, _)| !may_have_more && !held.contains_key(*key)) {
+            if self.held.is_optional(event, EventSetDigest::of(event)) {
+                continue;
+            }
             found.push(difference(precedence(event), key, "stored".into(), "not in the topics".into()));
         }
         found.sort_unstable_by_key(|(at, _)| *at);

@@ -16,7 +16,7 @@ pub use topics::{Topics, verify_topics};
 use std::collections::HashMap;
 
 use crate::{
-    event::{EventTime, SessionId},
+    event::SessionId,
     fold::{Aggregators, SessionAggregator, SessionChange},
     store::{PageStart, Selection, Store, StoreError, StoredPage},
 };
@@ -27,8 +27,6 @@ pub struct Verification<'s, A> {
     pub store: &'s Store,
     pub aggregators: &'s Aggregators<A>,
     pub selection: &'s Selection,
-    /// The instant at which a session counts as timed out.
-    pub now: EventTime,
 }
 
 impl<A: SessionAggregator> Verification<'_, A> {
@@ -36,7 +34,7 @@ impl<A: SessionAggregator> Verification<'_, A> {
     /// page.
     ///
     /// # Errors
-    /// If Postgres can't be asked, or holds an event that this build can't read.
+    /// If Postgres can't be asked.
     pub async fn compare(&self, report: &mut Report, mut progress: impl FnMut(&Report)) -> Result<(), StoreError> {
         let mut start = Some(PageStart::default());
         while let Some(from) = start {
@@ -61,7 +59,8 @@ impl<A: SessionAggregator> Verification<'_, A> {
         report.events += page.events;
         for session in &page.sessions {
             let found = match folded.get(&session.session_id) {
-                Some(change) => fields::differences(self.aggregators, session, change, self.now),
+                Some(change) => fields::differences(self.aggregators, session, change),
+                None if page.unreadable.contains_key(&session.session_id) => Vec::new(),
                 None => vec![Difference::of_session(&session.session_id, "a row", "no row, since it has no events")],
             };
             if !found.is_empty() {
@@ -70,12 +69,16 @@ impl<A: SessionAggregator> Verification<'_, A> {
             }
         }
         for session_id in &page.without_row {
-            let expected = match folded.get(session_id) {
-                Some(_) => "a row, since it has events",
-                None => "nothing, since it has no events",
-            };
+            let has_events = folded.contains_key(session_id) || page.unreadable.contains_key(session_id);
+            let expected = if has_events { "a row, since it has events" } else { "nothing, since it has no events" };
             report.add(session_id, vec![Difference::of_session(session_id, "missing", expected)]);
             differing.push(session_id.clone());
+        }
+        for (session_id, values) in &page.unreadable {
+            report.add(session_id, values.iter().map(|value| Difference::unreadable(session_id, *value)).collect());
+            if !differing.contains(session_id) {
+                differing.push(session_id.clone());
+            }
         }
         differing
     }

@@ -1,11 +1,11 @@
 //! Writes sessions that differ anew from their stored events.
 
-use std::slice;
+use std::{collections::HashMap, slice};
 
 use crate::{
-    event::{EventTime, SessionId},
+    event::SessionId,
     fold::{Aggregators, SessionAggregator, SessionChange, Snapshot},
-    store::{CommitError, PageStart, StoreError, StoredPage},
+    store::{CommitError, PageStart, StoreError, StoredPage, StoredSession},
 };
 
 use super::{Verification, fields::expected, report::Report};
@@ -15,8 +15,8 @@ impl<A: SessionAggregator> Verification<'_, A> {
     /// meanwhile is left to the next run. Once nothing of the whole table is left, the aggregators count as complete.
     ///
     /// # Errors
-    /// If Postgres can't be asked or refuses; if the aggregator depends on the order of arrival and a session was
-    /// folded by another.
+    /// If Postgres can't be asked or refuses; if a session was folded by an aggregator that this one can't take over
+    /// from.
     pub async fn repair(&self, report: &mut Report, mut progress: impl FnMut(&Report)) -> Result<(), StoreError> {
         let mut start = Some(PageStart::default());
         let (mut repaired, mut left) = (0, 0);
@@ -38,7 +38,7 @@ impl<A: SessionAggregator> Verification<'_, A> {
 
     /// Returns how many sessions were written.
     async fn repair_page(&self, page: StoredPage<A::State>, differing: &[SessionId]) -> Result<u64, StoreError> {
-        let (changes, snapshots) = repairs(self.aggregators, page, differing, self.now)?;
+        let (changes, snapshots) = repairs(self.aggregators, page, differing)?;
         if changes.is_empty() {
             return Ok(0);
         }
@@ -75,22 +75,20 @@ fn repairs<A: SessionAggregator>(
     aggregators: &Aggregators<A>,
     page: StoredPage<A::State>,
     differing: &[SessionId],
-    now: EventTime,
 ) -> Result<Repairs<A::State>, StoreError> {
     let in_order = aggregators.session.depends_on_order();
-    let id = aggregators.session.id();
     let differs = |session_id: &SessionId| differing.contains(session_id);
-    let is_anothers =
-        |row: &serde_json::Map<String, serde_json::Value>| row.get("aggregator") != Some(&id.to_string().into());
-    if in_order && page.sessions.iter().any(|session| is_anothers(&session.row)) {
-        return Err(StoreError::other_aggregator(id));
+    if page.sessions.iter().any(|session| !session.can_be_taken_over(&aggregators.session)) {
+        return Err(StoreError::other_aggregator(aggregators.session.id()));
     }
+    let rows: HashMap<&SessionId, &StoredSession> =
+        page.sessions.iter().map(|session| (&session.session_id, session)).collect();
     let (mut changes, mut snapshots) = (Vec::new(), Vec::new());
     for mut change in page.folded {
         let is_ordered = !in_order || (change.read.is_some() && !page.unordered.contains(&change.session_id));
         if differs(&change.session_id) && is_ordered {
-            let status = change.read.map(|(_, status)| status);
-            let (state, snapshot) = expected(&aggregators.session, &change.folded.state, status, now);
+            let row = rows.get(&change.session_id).copied();
+            let (state, snapshot) = expected(&aggregators.session, &change.folded.state, row);
             change.folded.state = state;
             changes.push(change);
             snapshots.push(snapshot);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::event::SessionId;
+use crate::{event::SessionId, store::Unreadable};
 
 /// Something that is stored otherwise than it should be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +19,12 @@ pub struct Difference {
 impl Difference {
     pub(super) fn new(session_id: &SessionId, field: impl Into<String>, stored: Value, expected: Value) -> Self {
         Self { session_id: session_id.as_str().to_owned(), field: field.into(), stored, expected }
+    }
+
+    /// A value that no build writes: what its session comes to isn't known.
+    pub(super) fn unreadable(session_id: &SessionId, Unreadable { table, column }: Unreadable) -> Self {
+        let expected = "a value that this build can read".into();
+        Self::new(session_id, format!("{table}.{column}"), "one that it can't read".into(), expected)
     }
 
     /// One of a session as a whole.

@@ -66,8 +66,7 @@ pub async fn verify_topics(
     suspects.sort_unstable();
     suspects.dedup();
     for page in suspects.chunks(PAGE) {
-        let (events, now) = store.stored_events(page).await?;
-        judge.compare(page, events, &now, report);
+        judge.compare(store.stored_events(page).await?, report);
     }
     Ok(())
 }
@@ -94,9 +93,14 @@ impl Reader<'_> {
                 *records += 1;
                 progress(*records);
                 let Decoded::Event(event) = decoded else { return };
-                let is_stored =
-                    || claims.unstorable.is_empty() || !claims.unstorable.contains(&(partition.clone(), offset));
-                if is_wanted(&event.session_id) && is_stored() {
+                if !is_wanted(&event.session_id) {
+                    return;
+                }
+                let was_set_aside =
+                    !claims.dead_letters.is_empty() && claims.dead_letters.contains(&(partition.clone(), offset));
+                if was_set_aside {
+                    held.take_optional(&event);
+                } else {
                     held.take(&event);
                 }
             })

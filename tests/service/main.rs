@@ -1,9 +1,12 @@
 //! The service on a real broker and a real Postgres: one of each for the whole run (`make test` starts them), a fresh
 //! database and fresh topics for each test.
 
+#[path = "../shared/by_tool.rs"]
+mod by_tool;
 mod deployment;
 mod expected;
 mod program;
+mod records;
 mod tables;
 
 mod convergence;
@@ -13,6 +16,7 @@ mod group;
 mod guarantees;
 mod long_session;
 mod reference;
+mod rights;
 mod sides;
 mod store;
 mod sweep;

@@ -1,6 +1,6 @@
 //! The reference aggregator through Kafka and Postgres: what its vectors say, in the order of arrival.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 use sessionfold::{
@@ -9,12 +9,14 @@ use sessionfold::{
     generate::GeneratedRecord,
     pipeline::Totals,
     service::{Service, open_store, reference},
+    store::{Sweep, SweepScope},
     stream::Until,
 };
 
 use crate::{
     deployment::Deployment,
     program::run,
+    records::{prompt, started},
     tables::{instant_of, rows},
 };
 
@@ -123,5 +125,66 @@ async fn an_aggregator_of_arrival_order_refuses_tables_that_another_one_folded()
     deployment.set("SESSIONFOLD_AGGREGATOR__KIND", "reference");
     let output = run(&deployment, &["run", "--drain"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("depends on the order of arrival"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("reference/1 can't take them over"));
+}
+
+/// What it had rejected is in no table: folded again from the stored events, a session would lack it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_reference_aggregator_folded_is_refused_by_the_convergent_one() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set("SESSIONFOLD_AGGREGATOR__KIND", "reference");
+    deployment.send(&in_one_topic(&vectors()[..30])).await;
+    drain(&deployment).await;
+    deployment.set("SESSIONFOLD_AGGREGATOR__KIND", "convergent");
+    for arguments in [&["run", "--drain"][..], &["verify", "--repair", "--yes"]] {
+        let output = run(&deployment, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("convergent/1 can't take them over"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_outs_of_the_reference_aggregator_are_final_and_verified_as_such() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set("SESSIONFOLD_AGGREGATOR__KIND", "reference");
+    deployment.send(&[started("s", 1, "2026-03-01T09:00:00Z"), prompt("s", 2, "2026-03-01T09:01:00Z")]).await;
+    let service = |deployment: &Deployment| {
+        let config = deployment.config();
+        Service::start(&config, open_store(&config), Aggregators::new(reference(&config)), Until::Drained).unwrap()
+    };
+    service(&deployment).run().await.unwrap();
+    let store = open_store(&deployment.config());
+    let mut connection = deployment.connect().await;
+    sqlx::query("UPDATE checkpoints SET caught_up_at = now()").execute(&mut connection).await.unwrap();
+    let scope = SweepScope {
+        group_id: deployment.group_id.clone(),
+        topics: deployment.topics.clone(),
+        caught_up_within: Duration::from_secs(60),
+        max_sessions: 10,
+    };
+    let swept = store.sweep(&Reference::default(), &scope).await.unwrap();
+    assert_eq!(swept, Sweep::Swept { timed_out: 1, more: false });
+
+    deployment.send([&prompt("s", 3, "2026-03-01T09:02:00Z")]).await;
+    let totals = service(&deployment).run().await.unwrap();
+    assert_eq!((totals.applied, totals.rejected()), (0, 1), "it is final");
+
+    assert_eq!(run(&deployment, &["verify"]).status.code(), Some(0));
+    // A time-out that was final stays so, whatever the setting is now.
+    let longer = ["--set", "aggregator.inactivity_timeout=87600h"];
+    assert_eq!(run(&deployment, &[&["verify"][..], &longer].concat()).status.code(), Some(0));
+
+    sqlx::query("UPDATE sessions SET status = 'active'").execute(&mut connection).await.unwrap();
+    let output = run(&deployment, &["verify", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["difference_count"].as_u64(), &report["differences"][0]["field"]), (Some(1), &"status".into()));
+    assert_eq!(run(&deployment, &["verify", "--repair", "--yes"]).status.code(), Some(0));
+    let row: (String, String) = sqlx::query_as(
+        "SELECT status, (SELECT to_status FROM transitions t WHERE t.session_version = s.version) FROM sessions s",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(row, ("timed_out".to_owned(), "timed_out".to_owned()));
+    assert_eq!(run(&deployment, &["verify", "--topics"]).status.code(), Some(2), "the topics have no such order");
 }

@@ -4,24 +4,28 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Value, json};
 use sessionfold::{
-    event::EventKind,
-    fold::{Aggregator, Aggregators, Convergent, SideAggregators, Verdict},
+    event::{Body, Event, EventKind},
+    fold::{Aggregator, AggregatorId, Aggregators, Convergent, SideAggregators, Verdict},
     generate::{GeneratedRecord, Generator, Shape},
     pipeline::Totals,
     service::{Service, convergent, open_store},
+    store::Selection,
     stream::Until,
+    verify::{Report, Verification},
 };
 use sqlx::PgConnection;
 
-use crate::{deployment::Deployment, expected::Expected};
+use crate::{
+    by_tool::ByTool,
+    deployment::Deployment,
+    expected::Expected,
+    records::{record, tool},
+};
 
-#[path = "../shared/by_tool.rs"]
-mod by_tool;
 #[path = "../../examples/failing_tools.rs"]
 #[allow(dead_code, reason = "its `main` is not called here")]
 mod failing_tools;
 
-use by_tool::ByTool;
 use failing_tools::FailingTools;
 
 /// Aggregator, session and key.
@@ -106,20 +110,7 @@ async fn an_aggregator_that_joins_later_takes_in_what_its_sessions_had_before() 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_of_an_event_that_belong_to_two_states_leave_both_right() {
     let deployment = Deployment::new(1).await;
-    let execution = |id: u8, tool: &str, second: u8| {
-        let id = format!("00000000-0000-0000-0000-0000000000{id:02}");
-        let event = json!({"event_type": "hook.tool.executed", "payload": {
-            "session_id": "s", "emitted_at": format!("2026-03-01T09:00:{second:02}Z"), "entity_id": id,
-            "correlation_id": id, "causation_id": id, "tool_execution_id": id, "tool_name": tool}});
-        GeneratedRecord {
-            kind: EventKind::Tool,
-            key: b"s".to_vec(),
-            value: Some(event.to_string().into_bytes()),
-            headers: Vec::new(),
-            timestamp_millis: 4_000_000_000_000,
-            intended: None,
-        }
-    };
+    let execution = |id: u8, name: &str, second: u8| tool("s", id, &format!("2026-03-01T09:00:{second:02}Z"), name);
     let first = [execution(1, "Bash", 1), execution(2, "Read", 2)];
     let versions = [execution(3, "Read", 3), execution(3, "Bash", 4)];
     let more = [execution(4, "Bash", 5), execution(4, "Read", 6)];
@@ -131,4 +122,106 @@ async fn versions_of_an_event_that_belong_to_two_states_leave_both_right() {
         let states = fold_in_memory(&ByTool, &Expected::of(&sent));
         assert_eq!(stored(&mut deployment.connect().await).await, states);
     }
+}
+
+/// A state for each working directory.
+#[derive(Clone)]
+struct ByDirectory;
+
+impl Aggregator for ByDirectory {
+    type State = u64;
+
+    fn id(&self) -> AggregatorId {
+        const { AggregatorId::new("by_directory", 1) }
+    }
+
+    fn key<'e>(&self, event: &'e Event) -> Option<Cow<'e, str>> {
+        match &event.body {
+            Body::Started(started) => Some(Cow::Borrowed(started.working_directory.as_str())),
+            _ => None,
+        }
+    }
+
+    fn apply(&self, state: &mut u64, _: &Event) -> Verdict {
+        *state += 1;
+        Verdict::Applied
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_longer_than_an_index_can_hold_costs_no_event() {
+    let deployment = Deployment::new(1).await;
+    // Random, since Postgres compresses.
+    let directory: String = (0..300).map(|_| uuid::Uuid::now_v7().to_string()).collect();
+    let fields = json!({"working_directory": directory, "hook_source": "startup"});
+    let start = record(EventKind::Started, "s", 1, "2026-03-01T09:00:00Z", fields);
+    deployment.send([&start]).await;
+    deployment.drain().await;
+    deployment.send([&tool("s", 2, "2026-03-01T09:00:01Z", "Bash")]).await;
+    let totals = drain(&deployment, SideAggregators::new().with(ByDirectory)).await;
+    assert_eq!((totals.applied, totals.dead_letters()), (1, 0));
+    let states = stored(&mut deployment.connect().await).await;
+    let [((_, _, key), state)] = &states.into_iter().collect::<Vec<_>>()[..] else { panic!("one state") };
+    assert!(key.starts_with(&directory[..1_000]) && *state == 1, "{key}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_program_wrote_makes_an_aggregator_incomplete_until_a_repair() {
+    let deployment = Deployment::new(1).await;
+    let store = open_store(&deployment.config());
+    let with_side = Aggregators { session: Convergent::default(), sides: SideAggregators::new().with(ByTool) };
+    let plain = Aggregators::new(Convergent::default());
+    let incomplete = async |aggregators| {
+        let found = store.incomplete_aggregators(aggregators).await.unwrap();
+        found.into_iter().map(|found| found.wanted).collect::<Vec<_>>()
+    };
+    assert!(incomplete(&with_side).await.is_empty(), "nothing is stored");
+    deployment.send(&records(1_000, 0.0)).await;
+    drain(&deployment, with_side.sides.clone()).await;
+    assert!(incomplete(&with_side).await.is_empty());
+
+    assert!(incomplete(&plain).await.is_empty());
+    assert_eq!(incomplete(&with_side).await, ["by_tool/1"]);
+
+    let (selection, mut report) = (Selection::default(), Report::new(100));
+    let verification = Verification { store: &store, aggregators: &with_side, selection: &selection };
+    verification.repair(&mut report, |_| {}).await.unwrap();
+    assert!(report.is_equal(), "the other program wrote nothing");
+    assert!(incomplete(&with_side).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_deleted_and_surplus_states_are_named_and_repaired() {
+    let deployment = Deployment::new(1).await;
+    let sent = records(2_000, 0.0);
+    deployment.send(&sent).await;
+    let sides = SideAggregators::new().with(ByTool).with(FailingTools);
+    drain(&deployment, sides.clone()).await;
+    let mut connection = deployment.connect().await;
+    for change in [
+        "UPDATE aggregates SET state = jsonb_set(state, '{executions}', '4711') WHERE (session_id, aggregator, key) =
+            (SELECT session_id, aggregator, key FROM aggregates WHERE aggregator = 'by_tool' ORDER BY 1, 3 LIMIT 1)",
+        "DELETE FROM aggregates WHERE session_id =
+            (SELECT max(session_id) FROM aggregates WHERE aggregator = 'failing_tools') AND aggregator = 'failing_tools'",
+        "INSERT INTO aggregates SELECT session_id, 'by_tool', 'no such tool', '{}' FROM sessions ORDER BY 1 LIMIT 1",
+    ] {
+        assert_eq!(sqlx::query(change).execute(&mut connection).await.unwrap().rows_affected(), 1, "{change}");
+    }
+    let store = open_store(&deployment.config());
+    let aggregators = Aggregators { session: Convergent::default(), sides };
+    let selection = Selection::default();
+    let verification = Verification { store: &store, aggregators: &aggregators, selection: &selection };
+    let mut report = Report::new(100);
+    verification.compare(&mut report, |_| {}).await.unwrap();
+    let named = |what: &str| report.differences.iter().any(|found| found.field.starts_with(what));
+    assert_eq!(report.difference_count, 3, "{report:?}");
+    assert!(named("aggregates by_tool") && named("aggregates failing_tools") && named("aggregates by_tool \"no such"));
+
+    let mut report = Report::new(100);
+    verification.repair(&mut report, |_| {}).await.unwrap();
+    assert!(!report.is_equal() && report.is_equal_now(), "{report:?}");
+    let expected = Expected::of(&sent);
+    let mut states = fold_in_memory(&FailingTools, &expected);
+    states.extend(fold_in_memory(&ByTool, &expected));
+    assert_eq!(stored(&mut connection).await, states);
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use sessionfold::{
-    event::EventKind,
     fold::Convergent,
     generate::{GeneratedRecord, Generator, Shape},
     record::{NextOffset, TopicPartition},
     service::open_store,
-    store::{SeenLogEnds, Store, Sweep, SweepScope},
+    store::{CheckpointMove, SeenLogEnds, Store, Sweep, SweepScope},
 };
 use sqlx::PgConnection;
 
@@ -16,6 +15,7 @@ use crate::{
     deployment::Deployment,
     expected::Expected,
     program::{Instance, until},
+    records::{ended, prompt, started},
     tables::assert_tables_equal,
 };
 
@@ -69,16 +69,16 @@ async fn silent_sessions_are_timed_out_in_batches_and_each_is_a_transition() {
     let (aggregator, scope) = (Convergent::default(), scope(&deployment));
     assert_eq!(store.sweep(&aggregator, &scope).await.unwrap(), Sweep::HeldOff, "nobody said that all was read");
     mark_all_caught_up(&deployment, &store).await;
-    let mut timed_out = 0;
-    while let Sweep::TimedOut(sessions) = store.sweep(&aggregator, &scope).await.unwrap() {
-        assert!(sessions <= 10);
-        timed_out += sessions;
-        if sessions < 10 {
+    let mut sum = 0;
+    while let Sweep::Swept { timed_out, more } = store.sweep(&aggregator, &scope).await.unwrap() {
+        assert!(timed_out <= 10);
+        sum += timed_out;
+        if !more {
             break;
         }
     }
 
-    assert_eq!(timed_out as i64, open);
+    assert_eq!(sum as i64, open);
     assert_eq!(count(&mut connection, OPEN).await, 0);
     assert_eq!(count(&mut connection, TIMED_OUT).await, open);
     assert_eq!(count(&mut connection, TIMEOUT_TRANSITIONS).await, open);
@@ -94,7 +94,10 @@ async fn a_session_that_speaks_again_is_reopened_by_the_fold() {
     let store = open_store(&deployment.config());
     mark_all_caught_up(&deployment, &store).await;
     let limits = SweepScope { max_sessions: 100_000, ..scope(&deployment) };
-    assert!(matches!(store.sweep(&Convergent::default(), &limits).await.unwrap(), Sweep::TimedOut(1..)));
+    assert!(matches!(
+        store.sweep(&Convergent::default(), &limits).await.unwrap(),
+        Sweep::Swept { timed_out: 1.., more: false }
+    ));
 
     deployment.send(after).await;
     deployment.drain().await;
@@ -153,12 +156,98 @@ async fn a_running_instance_sweeps_once_it_has_read_everything() {
     })
     .await;
     // A late event opens its session again, until the next sweep.
-    let late = good_records(3_000).into_iter().find(|record| record.kind == EventKind::Prompt).unwrap();
-    deployment.send([&late]).await;
-    until("the late event is read", PATIENCE, async || {
-        count(&mut connection, "SELECT sum(next_offset)::bigint FROM checkpoints").await == 3_001
+    let session: String = sqlx::query_scalar("SELECT min(session_id) FROM sessions WHERE status = 'timed_out'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    deployment.send([&prompt(&session, 1, "2026-03-01T09:00:00Z")]).await;
+    let causes = "SELECT string_agg(cause || ' ' || to_status, ', ' ORDER BY session_version) FROM transitions
+        WHERE session_id = $1 AND from_status IS NOT NULL";
+    until("the session was opened and timed out again", PATIENCE, async || {
+        let causes: String = sqlx::query_scalar(causes).bind(&session).fetch_one(&mut connection).await.unwrap();
+        let again = |status| format!("timeout timed_out, event {status}, timeout timed_out");
+        causes.ends_with(&again("active")) || causes.ends_with(&again("orphan"))
     })
     .await;
     instance.terminate();
     assert!(instance.wait(PATIENCE).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_nobody_has_begun_to_read_holds_the_sweep_off() {
+    let deployment = Deployment::new(1).await;
+    deployment.send(&good_records(1_000)).await;
+    deployment.drain().await;
+    let store = open_store(&deployment.config());
+    mark_all_caught_up(&deployment, &store).await;
+    let mut scope = scope(&deployment);
+    scope.topics.push("added".to_owned());
+    assert_eq!(store.sweep(&Convergent::default(), &scope).await.unwrap(), Sweep::HeldOff);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_was_moved_back_holds_the_sweep_off() {
+    let deployment = Deployment::new(1).await;
+    deployment.send(&good_records(1_000)).await;
+    deployment.drain().await;
+    let store = open_store(&deployment.config());
+    mark_all_caught_up(&deployment, &store).await;
+    let (partition, end) = checkpoints(&mut deployment.connect().await).await.remove(0);
+    let back = CheckpointMove { partition, expected: end, next: NextOffset::new(0) };
+    store.move_checkpoint(&deployment.group_id, back).await.unwrap();
+    assert_eq!(store.sweep(&Convergent::default(), &scope(&deployment)).await.unwrap(), Sweep::HeldOff);
+}
+
+/// Such sessions would be found first in every sweep, and nothing else ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_a_changed_setting_ends_do_not_hold_up_the_sweep() {
+    let deployment = Deployment::new(1).await;
+    let sent = [
+        started("went-on", 1, "2026-03-01T09:00:00Z"),
+        ended("went-on", 2, "2026-03-01T09:10:00Z"),
+        prompt("went-on", 3, "2026-03-01T09:15:00Z"),
+        started("silent", 4, "2026-03-01T12:00:00Z"),
+    ];
+    deployment.send(&sent).await;
+    deployment.drain().await;
+    let store = open_store(&deployment.config());
+    mark_all_caught_up(&deployment, &store).await;
+
+    let longer = Convergent { reopen_grace: Duration::from_secs(600), ..Convergent::default() };
+    let one = SweepScope { max_sessions: 1, ..scope(&deployment) };
+    let first = store.sweep(&longer, &one).await.unwrap();
+    assert_eq!(first, Sweep::Swept { timed_out: 0, more: true });
+    let second = store.sweep(&longer, &one).await.unwrap();
+    assert_eq!(second, Sweep::Swept { timed_out: 1, more: true });
+    assert_eq!(store.sweep(&longer, &one).await.unwrap(), Sweep::Swept { timed_out: 0, more: false });
+
+    let rows = "SELECT session_id, status, (SELECT cause FROM transitions t WHERE t.session_id = s.session_id
+        AND t.session_version = s.version) FROM sessions s ORDER BY 1";
+    let rows: Vec<(String, String, String)> =
+        sqlx::query_as(rows).fetch_all(&mut deployment.connect().await).await.unwrap();
+    let row = |session: &str, status: &str, cause: &str| (session.to_owned(), status.to_owned(), cause.to_owned());
+    assert_eq!(rows, [row("silent", "timed_out", "timeout"), row("went-on", "ended", "repair")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_is_always_a_moment_behind_does_not_hold_the_sweep_off() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set("SESSIONFOLD_SWEEP__INTERVAL", "2s");
+    deployment.set("SESSIONFOLD_BATCH__MAX_WAIT", "3s");
+    deployment.send([&started("silent", 1, "2026-03-01T09:00:00Z")]).await;
+    let _instance = Instance::start(&deployment, &["run"]);
+    let mut connection = deployment.connect().await;
+    let timed_out = async {
+        until("the silent session is timed out", PATIENCE, async || count(&mut connection, TIMED_OUT).await == 1).await;
+    };
+    let steady_flow = async {
+        loop {
+            deployment.send([&started("silent", 1, "2026-03-01T09:00:00Z")]).await;
+            tokio::time::sleep(Duration::from_millis(100)).await; // the rhythm of the flow
+        }
+    };
+    tokio::select! {
+        () = timed_out => {}
+        () = steady_flow => {}
+    }
 }

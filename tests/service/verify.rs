@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use crate::{
     deployment::{Deployment, MAX_VALUE_BYTES},
     program,
+    records::{prompt, started},
 };
 
 /// A deployment whose log was read to its end.
@@ -253,4 +254,88 @@ async fn repair_writes_anew_what_differs_and_leaves_the_rest_alone() {
     .await
     .unwrap();
     assert_eq!(causes, [(status, Some("orphan".to_owned()), "ended".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_leaves_out_what_is_outside() {
+    let deployment = drained().await;
+    let session = change(&deployment, BRANCH).await;
+    let mut connection = deployment.connect().await;
+    let last: String = sqlx::query_scalar("SELECT to_json(last_event_at) #>> '{}' FROM sessions WHERE session_id = $1")
+        .bind(&session)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_all_equal(&deployment, &["verify", "--to", &last]);
+    assert_eq!(named(&deployment, &["verify", "--from", &last]), fields(&session, &["git_branch"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_can_not_be_read_is_named_and_the_others_are_repaired() {
+    let deployment = drained().await;
+    let unreadable = change(
+        &deployment,
+        "UPDATE prompts SET prompt_length = -1 WHERE prompt_id = (SELECT min(prompt_id::text)::uuid FROM prompts)
+        RETURNING session_id",
+    )
+    .await;
+    let branch = "UPDATE sessions SET git_branch = 'elsewhere' WHERE session_id = (SELECT max(session_id) FROM sessions
+        WHERE session_id <> (SELECT session_id FROM prompts WHERE prompt_length < 0)) RETURNING session_id";
+    let branch = change(&deployment, branch).await;
+    let mut both = fields(&unreadable, &["prompts.prompt_length"]);
+    let unreadable_alone = both.clone();
+    both.extend(fields(&branch, &["git_branch"]));
+    assert_eq!(named(&deployment, &["verify"]), both);
+    assert_eq!(named(&deployment, &["verify", "--topics"]), both);
+    assert_eq!(program::run(&deployment, &["verify", "--repair", "--yes"]).status.code(), Some(1), "one is left");
+    assert_eq!(named(&deployment, &["verify"]), unreadable_alone);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_a_row_that_timed_out_is_named_alone_and_its_repair_is_a_transition() {
+    let deployment = drained().await;
+    let session = change(
+        &deployment,
+        "UPDATE sessions SET ended_at = last_event_at, end_reason = 'timeout', end_provenance = 'timeout',
+            duration_seconds = extract(epoch FROM last_event_at - started_at)
+        WHERE session_id = (SELECT min(session_id) FROM sessions WHERE status = 'active') RETURNING session_id",
+    )
+    .await;
+    assert_eq!(named(&deployment, &["verify"]), fields(&session, &["status"]));
+    assert_eq!(program::run(&deployment, &["verify", "--repair", "--yes"]).status.code(), Some(0));
+    let transition = change(
+        &deployment,
+        "SELECT session_id || ' ' || from_status || ' ' || to_status FROM transitions WHERE cause = 'repair'",
+    )
+    .await;
+    assert_eq!(transition, format!("{session} active timed_out"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_were_set_aside_may_be_stored_or_not() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.send(&[started("s", 1, "2026-03-01T09:00:00Z"), prompt("s", 2, "2026-03-01T09:00:01Z")]).await;
+    // Today's settings would take what was too large once.
+    deployment.set("SESSIONFOLD_EVENTS__MAX_VALUE_BYTES", "10");
+    assert_eq!(deployment.drain().await.dead_letters(), 2);
+    deployment.set("SESSIONFOLD_EVENTS__MAX_VALUE_BYTES", "10000");
+    assert_all_equal(&deployment, &["verify", "--topics"]);
+    let mut connection = deployment.connect().await;
+    connection.execute("UPDATE checkpoints SET next_offset = 0").await.unwrap();
+    assert_eq!(deployment.drain().await.applied, 2);
+    assert_all_equal(&deployment, &["verify", "--topics"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_sessions_than_a_page_has_are_looked_for_each() {
+    let deployment = Deployment::new(1).await;
+    let sent: Vec<_> = (0..600).map(|number| started(&format!("s{number:03}"), 1, "2026-03-01T09:00:00Z")).collect();
+    deployment.send(&sent).await;
+    deployment.drain().await;
+    let mut connection = deployment.connect().await;
+    connection.execute("ALTER TABLE sessions DISABLE TRIGGER ALL").await.unwrap();
+    connection.execute("DELETE FROM sessions WHERE session_id = 's001'").await.unwrap();
+    let ids: Vec<String> = (0..600).map(|number| format!("--session=s{number:03}")).collect();
+    let arguments: Vec<&str> = ["verify"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+    assert_eq!(named(&deployment, &arguments), fields("s001", &["session"]));
 }

@@ -119,4 +119,7 @@ fn the_schedules_get_everywhere() {
     for what in ["conflict", "fenced", "refused", "left after"] {
         assert!(traces.contains(&format!(": {what}")), "never {what}");
     }
+    for change in ["was (active|orphan), is timed_out", "was timed_out, is (active|orphan)"] {
+        assert!(Regex::new(change).unwrap().is_match(&traces), "no session {change}");
+    }
 }

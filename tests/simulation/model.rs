@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use sessionfold::{
-    event::{Decoded, Event, EventKey, Reason, SessionId},
+    event::{Decoded, Event, EventKey, EventSetDigest, Reason, SessionId},
     fold::{Aggregator, Convergent, ConvergentState, SessionAggregator},
     record::{NextOffset, RecordOffset, TopicPartition},
 };
@@ -126,13 +126,17 @@ impl Model {
             return Err("there are more or fewer sessions than sets of events".to_owned());
         }
         for (session, events) in &self.sessions {
-            let mut state = ConvergentState::default();
+            let (mut state, mut digest) = (ConvergentState::default(), EventSetDigest::default());
             for event in events.values() {
                 let _ = aggregator.apply(&mut state, event);
+                digest.add(event);
             }
             let row = tables.sessions.get(session).ok_or_else(|| format!("{session} has no row"))?;
             if row.state() != state {
                 return Err(format!("the state of {session} is not the fold of its set"));
+            }
+            if row.digest != digest {
+                return Err(format!("the digest of {session} is not that of its set"));
             }
             if row.snapshot != aggregator.snapshot(&state, tables.timed_out.get(session).copied()) {
                 return Err(format!("the row of {session} is not the snapshot of its set"));

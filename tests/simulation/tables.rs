@@ -1,6 +1,9 @@
 //! Postgres in memory: the tables, with the rules of the real ones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use sessionfold::{
     event::{Event, EventKey, EventSetDigest, EventTime, Reason, SessionId},
@@ -44,6 +47,17 @@ pub struct Transition {
     pub version: Version,
     pub from: Option<Status>,
     pub to: Status,
+}
+
+/// For the trace: `s0 was active, is timed_out`.
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, from, to, .. } = self;
+        match from {
+            Some(from) => write!(f, "{session} was {}, is {}", from.as_str(), to.as_str()),
+            None => write!(f, "{session} is new, is {}", to.as_str()),
+        }
+    }
 }
 
 /// A row of `dead_letters`: where the record stood, and why it is there.

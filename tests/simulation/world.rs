@@ -28,6 +28,8 @@ pub struct World {
     pub trace: Trace,
     aggregators: Aggregators<Convergent>,
     model: Model,
+    /// How many transitions the trace has told.
+    told: usize,
 }
 
 /// Runs a schedule, heals everything and drains the logs. Gives what was wrong, if something was, and what happened.
@@ -57,7 +59,7 @@ impl World {
         let (broker, tables) = (Rc::new(RefCell::new(Broker::new())), Rc::<RefCell<Tables>>::default());
         let members = (0..MEMBERS).map(|number| Some(Member::start(number, &broker, &tables, &aggregators, &trace)));
         let members = members.collect();
-        let mut world = Self { broker, tables, members, trace, aggregators, model: Model::default() };
+        let mut world = Self { broker, tables, members, trace, aggregators, model: Model::default(), told: 0 };
         world.trace.note("     everybody joins");
         for number in 0..PARTITIONS {
             world.give(number, number % 2);
@@ -192,6 +194,8 @@ impl World {
 
     fn check(&mut self) -> Result<(), String> {
         let mut tables = self.tables.borrow_mut();
+        tables.transitions[self.told..].iter().for_each(|transition| self.trace.note(format!("    {transition}")));
+        self.told = tables.transitions.len();
         self.model.check(&self.broker.borrow(), &mut tables, &self.aggregators.session)
     }
 

@@ -7,7 +7,7 @@ use crate::{
     store::error::StoreError,
 };
 
-use super::{CommonColumns, NewRow, StoredEvent, StoredRow, for_each_row};
+use super::{CommonColumns, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
 
 const STARTED: &str = "started";
 const ENDED: &str = "ended";
@@ -122,7 +122,7 @@ pub(super) async fn write(
 pub(super) async fn find(
     connection: &mut PgConnection,
     events: &[&Event],
-    take: impl FnMut(StoredEvent),
+    take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
     let columns = Columns::of(events.iter().copied().map(NewRow::of));
     if columns.kind.is_empty() {
@@ -136,13 +136,13 @@ pub(super) async fn find(
     for_each_row(query, connection, read, take).await
 }
 
-pub(super) fn read(row: &PgRow) -> Result<StoredEvent, StoreError> {
+pub(super) fn read(row: &PgRow) -> Result<StoredEvent, Unreadable> {
     let row = StoredRow { table: "lifecycle_events", row };
     let body = if row.get::<String>("kind")? == STARTED { read_started(&row)? } else { read_ended(&row)? };
     row.event(body)
 }
 
-fn read_started(row: &StoredRow<'_>) -> Result<Body, StoreError> {
+fn read_started(row: &StoredRow<'_>) -> Result<Body, Unreadable> {
     Ok(Body::Started(Started {
         working_directory: row.parse("working_directory", |directory: String| Text::parse(directory))?,
         git_branch: row.nullable("git_branch", |branch: String| Text::parse(branch))?,
@@ -150,7 +150,7 @@ fn read_started(row: &StoredRow<'_>) -> Result<Body, StoreError> {
     }))
 }
 
-fn read_ended(row: &StoredRow<'_>) -> Result<Body, StoreError> {
+fn read_ended(row: &StoredRow<'_>) -> Result<Body, Unreadable> {
     Ok(Body::Ended(Ended {
         reason: row.parse("reason", |name: String| EndReason::from_name(&name).ok_or(()))?,
         duration_seconds: row.nullable("duration_seconds", DurationSeconds::new)?,

@@ -8,7 +8,7 @@ use crate::{
     store::error::StoreError,
 };
 
-use super::{CommonColumns, NewRow, StoredEvent, StoredRow, for_each_row};
+use super::{CommonColumns, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
 
 /// The columns of a row, in the order in which they are bound: the common ones first.
 macro_rules! columns {
@@ -108,7 +108,7 @@ pub(super) async fn write(
 pub(super) async fn find(
     connection: &mut PgConnection,
     events: &[&Event],
-    take: impl FnMut(StoredEvent),
+    take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
     let columns = Columns::of(events.iter().copied().map(NewRow::of));
     if columns.tool_execution_id.is_empty() {
@@ -118,7 +118,7 @@ pub(super) async fn find(
     for_each_row(query, connection, read, take).await
 }
 
-pub(super) fn read(row: &PgRow) -> Result<StoredEvent, StoreError> {
+pub(super) fn read(row: &PgRow) -> Result<StoredEvent, Unreadable> {
     let row = StoredRow { table: "tool_executions", row };
     row.event(Body::Tool(Tool {
         tool_execution_id: row.get("tool_execution_id")?,
