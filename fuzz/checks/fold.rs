@@ -1,57 +1,68 @@
 //! Whatever events come, how often, in which order and in which batches: what batch after batch leaves in a store is
 //! the fold of the set of the events.
 
-mod memory;
+#[path = "../../tests/properties/model.rs"]
 mod model;
 mod script;
 mod tally;
 
-use std::collections::BTreeMap;
-
 use sessionfold::{
-    event::{Event, EventSetDigest},
+    event::{Event, SessionId},
     fold::{Aggregators, Convergent, SideAggregators},
+    laws::Memory,
 };
 
 use super::input::Input;
-use memory::Memory;
 use script::{Script, Step};
 use tally::Tally;
 
 pub fn check(data: &[u8]) {
     let script = Script::read(Input::new(data));
     let aggregators = Aggregators { session: Convergent::default(), sides: SideAggregators::new().with(Tally) };
-    let (mut memory, mut applied, mut sent) = (Memory::default(), 0, Vec::new());
+    let (mut memory, mut applied, mut sent) = (Memory::new(&aggregators), 0, Vec::new());
     for step in script.steps {
+        let known: Vec<SessionId> = memory.sessions().cloned().collect();
         match step {
             Step::Batch(batch) => {
-                applied += memory.take(&aggregators, &batch);
+                applied += take(&mut memory, &batch);
                 sent.extend(batch);
             }
-            Step::ForgetStates => memory.forget_states(),
-            Step::ForgetSides => memory.forget_sides(),
+            Step::OutdateSessions => known.iter().for_each(|session_id| memory.outdate_session(session_id)),
+            Step::OutdateSides => known.iter().for_each(|session_id| memory.outdate_sides(session_id)),
         }
     }
-    let set = model::set_of(&sent);
-    let distinct: usize = set.values().map(BTreeMap::len).sum();
+    let sets = model::sets(&sent);
+    let distinct: usize = sets.values().map(Vec::len).sum();
     assert_eq!(applied, distinct as u64, "an event counts once, however many versions of it come");
-    assert_eq!(memory.events, set);
-
-    // What was forgotten is made anew once its session is heard of again, be it by nothing new.
-    let heard_again: Vec<Event> = set.values().filter_map(|events| events.values().next()).cloned().collect();
-    assert_eq!(memory.take(&aggregators, &heard_again), 0);
-
-    assert_eq!(memory.sessions.len(), set.len());
-    for (session_id, events) in &set {
-        let folded = memory.sessions[session_id].folded.as_ref().expect("the state was made anew");
-        assert_eq!(memory::snapshot(&aggregators, folded, None), model::snapshot(events, None));
-        assert_eq!(
-            memory::snapshot(&aggregators, folded, Some(script.as_of)),
-            model::snapshot(events, Some(script.as_of))
-        );
-        let mut digest = EventSetDigest::default();
-        events.values().for_each(|event| digest.add(event));
-        assert_eq!(folded.digest, digest);
-        assert_eq!(memory.tallies(session_id), model::tallies(events));
+    assert!(memory.sessions().eq(sets.keys()));
+    for (session_id, set) in &sets {
+        assert_eq!(sorted(memory.events(session_id)), sorted(set));
     }
+
+    // What was outdated is made anew once its session is heard of again, be it by nothing new.
+    let heard_again: Vec<Event> = sets.values().filter_map(|set| set.first()).cloned().collect();
+    assert_eq!(take(&mut memory, &heard_again), 0);
+
+    for (session_id, set) in &sets {
+        for as_of in [None, Some(script.as_of)] {
+            let snapshot = memory.snapshot(session_id, as_of).expect("a state is JSON");
+            assert_eq!(snapshot, Some(model::snapshot(&aggregators.session, set, as_of)));
+        }
+        assert_eq!(memory.digest(session_id), model::digest(set));
+        assert_eq!(tally::stored(&memory, session_id), tally::of(set));
+    }
+}
+
+/// How many events were applied. The others were there already.
+fn take(memory: &mut Memory<'_, Convergent>, batch: &[Event]) -> u64 {
+    let outcome = memory.take(batch).expect("a state is JSON");
+    assert_eq!(outcome.rejected, []);
+    assert_eq!(outcome.applied + outcome.duplicates, batch.len() as u64);
+    outcome.applied
+}
+
+fn sorted<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<&'e Event> {
+    let mut events: Vec<&Event> = events.into_iter().collect();
+    events.sort_unstable();
+    events
 }

@@ -76,16 +76,20 @@ impl<'a, A: SessionAggregator> Memory<'a, A> {
         Ok(folded.outcome)
     }
 
-    /// Makes all states of these events' sessions those of another version, which are not carried on from.
-    pub fn outdate(&mut self, batch: &[Event]) {
-        for event in batch {
-            if let Some(row) = self.sessions.get_mut(&event.session_id) {
-                row.state = None;
-                row.sides = row.sides.iter().map(|id| format!("{id}0")).collect();
-            }
-            let of_session = self.aggregates.iter_mut().filter(|((session, ..), _)| *session == event.session_id);
-            of_session.for_each(|(_, state)| *state = "another version's".into());
+    /// Makes a session's state another version's, which is not carried on from.
+    pub fn outdate_session(&mut self, session_id: &SessionId) {
+        if let Some(row) = self.sessions.get_mut(session_id) {
+            row.state = None;
         }
+    }
+
+    /// Makes the states of the aggregators beside the session's another version's.
+    pub fn outdate_sides(&mut self, session_id: &SessionId) {
+        if let Some(row) = self.sessions.get_mut(session_id) {
+            row.sides = row.sides.iter().map(|id| format!("{id}0")).collect();
+        }
+        let of_session = self.aggregates.iter_mut().filter(|((session, ..), _)| session == session_id);
+        of_session.for_each(|(_, state)| *state = "another version's".into());
     }
 
     fn standing(&self, batch: &[Event]) -> Result<Standing<A::State>, NoJson> {

@@ -42,6 +42,8 @@ mod events;
 mod law;
 mod memory;
 mod subject;
+#[cfg(test)]
+mod tests;
 mod violation;
 
 pub use config::Config;
@@ -58,6 +60,8 @@ use crate::{
 };
 
 /// Checks an aggregator that runs beside the session's. Its states are compared as JSON, by session and key.
+///
+/// Copies of an event never reach such an aggregator, so [`Law::Duplication`] checks here the fold before it.
 ///
 /// The events should compete: [`events`] has versions of one event, equal times, and few ids. A strategy of your own
 /// is needed only where the aggregator looks at what those events don't vary.

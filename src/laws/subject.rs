@@ -104,7 +104,10 @@ fn store<'a, A: SessionAggregator>(
     let mut applied = 0;
     for batch in &delivery.0 {
         if batch.resume == Resume::Refold {
-            memory.outdate(&batch.events);
+            for event in &batch.events {
+                memory.outdate_session(&event.session_id);
+                memory.outdate_sides(&event.session_id);
+            }
         }
         applied += memory.take(&batch.events)?.applied;
     }

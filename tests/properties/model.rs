@@ -1,5 +1,5 @@
 //! What a session is, said as simply as possible: a set of events, sorted, and looked through for each field. It shares
-//! nothing with the fold but the types.
+//! nothing with the fold but the types. `fuzz/checks/fold.rs` includes it, too.
 
 use std::{
     cmp::Reverse,

@@ -19,9 +19,9 @@ pub(super) struct Script {
 pub(super) enum Step {
     Batch(Vec<Event>),
     /// The stored states are those of another version of the aggregator.
-    ForgetStates,
-    /// The aggregator beside it is new.
-    ForgetSides,
+    OutdateSessions,
+    /// So are those of the aggregator beside it.
+    OutdateSides,
 }
 
 impl Script {
@@ -31,8 +31,8 @@ impl Script {
         while !input.is_empty() {
             match input.byte() % 8 {
                 0 => steps.push(Step::Batch(std::mem::take(&mut batch))),
-                1 => steps.push(Step::ForgetStates),
-                2 => steps.push(Step::ForgetSides),
+                1 => steps.push(Step::OutdateSessions),
+                2 => steps.push(Step::OutdateSides),
                 3 if !sent.is_empty() => {
                     let again: &Event = &sent[usize::from(input.byte()) % sent.len()];
                     batch.push(again.clone());
