@@ -4,7 +4,7 @@ CARGO ?= cargo
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test fuzz install clean
+.PHONY: help demo build test faults fuzz install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ test: install ## Check the format, the lints and all tests, on a private broker 
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --no-run
 	target/debug/sessionfold dev run -- $(CARGO) test --locked
+
+# One at a time: they measure memory, and kill what others would share.
+faults: install ## Run the faults that take minutes, each on a private broker and Postgres
+	$(CARGO) test --locked --release --no-run --test service
+	$(CARGO) build --locked
+	target/debug/sessionfold dev run -- $(CARGO) test --locked --release --test service -- --ignored --nocapture --test-threads=1
 
 # Variables of the command line reach the script through the environment.
 fuzz: install ## Fuzz each target for FUZZ_SECONDS, from the corpus that `make test` checks

@@ -11,6 +11,7 @@ mod tables;
 
 mod convergence;
 mod crashes;
+mod faults;
 mod faults_of_setup;
 mod group;
 mod guarantees;

@@ -1,0 +1,1 @@
+//! The broker stands still, answers with errors, loses its coordinator, loses records.

@@ -1,0 +1,1 @@
+//! Commits that are refused, run into others, or lose their answer.

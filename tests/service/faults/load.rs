@@ -1,0 +1,1 @@
+//! Backlogs, long sessions and many sessions: memory and cost stay flat.

@@ -1,0 +1,1 @@
+//! Postgres is away, ends connections, refuses them, has no room.

@@ -1,0 +1,1 @@
+//! Instances are killed, stopped, frozen, and come and go.

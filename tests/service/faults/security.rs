@@ -1,0 +1,1 @@
+//! TLS, passwords, and certificates that are not to be trusted.
