@@ -32,8 +32,7 @@ test: install ## Check the format, the lints and all tests, on a private broker 
 # One at a time: they measure memory, and kill what others would share.
 faults: install ## Run the faults that take minutes, each on a private broker and Postgres
 	$(CARGO) test --locked --release --no-run --test service
-	$(CARGO) build --locked
-	target/debug/sessionfold dev run -- $(CARGO) test --locked --release --test service -- --ignored --nocapture --test-threads=1
+	target/release/sessionfold dev run -- $(CARGO) test --locked --release --test service -- --ignored --nocapture --test-threads=1
 
 # Variables of the command line reach the script through the environment.
 fuzz: install ## Fuzz each target for FUZZ_SECONDS, from the corpus that `make test` checks
