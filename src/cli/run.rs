@@ -159,6 +159,7 @@ impl Reporter {
     /// Also tells of dead letters since the report before.
     fn report(&mut self) {
         let totals = self.monitor.counts.totals();
+        let breaker = self.store.breaker();
         if totals.dead_letters() > self.told.dead_letters() {
             let new = totals.dead_letters() - self.told.dead_letters();
             tracing::warn!(new, in_all = totals.dead_letter_reasons(), "records were set aside as dead letters");
@@ -175,6 +176,8 @@ impl Reporter {
             lag = self.monitor.lag(),
             halted = totals.halted,
             paused = self.monitor.progress.is_paused(),
+            breaker = %breaker.state,
+            openings = breaker.openings,
             "progress"
         );
         report_transactions(&self.store);

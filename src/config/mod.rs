@@ -31,8 +31,8 @@ pub use postgres::PostgresUrl;
 pub use schema::SchemaName;
 pub use secret::Secret;
 pub use sections::{
-    AggregatorConfig, AggregatorKind, BatchConfig, EventsConfig, HttpConfig, LogConfig, LogFormat, PostgresConfig,
-    ShutdownConfig, SweepConfig,
+    AggregatorConfig, AggregatorKind, BatchConfig, BreakerConfig, EventsConfig, HttpConfig, LogConfig, LogFormat,
+    PostgresConfig, ShutdownConfig, SweepConfig,
 };
 
 /// The effective configuration. Every value in it has passed its rule.
@@ -42,6 +42,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// `[postgres]`
     pub postgres: PostgresConfig,
+    /// `[breaker]`
+    pub breaker: BreakerConfig,
     /// `[aggregator]`
     pub aggregator: AggregatorConfig,
     /// `[sweep]`
@@ -97,6 +99,7 @@ impl Config {
         let config = Self {
             kafka: KafkaConfig::read(&mut settings)?,
             postgres: PostgresConfig::read(&mut settings)?,
+            breaker: BreakerConfig::read(&mut settings)?,
             aggregator: AggregatorConfig::read(&mut settings)?,
             sweep: SweepConfig::read(&mut settings)?,
             events: EventsConfig::read(&mut settings)?,

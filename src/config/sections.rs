@@ -63,6 +63,29 @@ impl PostgresConfig {
     }
 }
 
+/// `[breaker]`: when Postgres is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// 1 to 1000.
+    pub failure_threshold: NonZeroU32,
+    /// More than zero, at most ten minutes.
+    pub open_for: Duration,
+    /// 1 to `failure_threshold`: it isn't harder to close than to open.
+    pub half_open_successes: NonZeroU32,
+}
+
+impl BreakerConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        let failure_threshold: NonZeroU32 = settings.count("breaker.failure_threshold", 1..=1_000)?;
+        Ok(Self {
+            failure_threshold,
+            open_for: settings.duration("breaker.open_for", SHORTEST..=10 * MINUTE)?,
+            half_open_successes: settings
+                .count("breaker.half_open_successes", 1..=i64::from(failure_threshold.get()))?,
+        })
+    }
+}
+
 /// How events become sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AggregatorKind {

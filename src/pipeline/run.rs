@@ -314,6 +314,10 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
 }
 
 async fn wait_out(error: &StoreError, backoff: &mut Backoff) {
+    if let Some(delay) = error.retry_after {
+        // The circuit breaker told what it waits for.
+        return tokio::time::sleep(delay).await;
+    }
     let delay = backoff.next_delay();
     tracing::warn!(%error, retry_in_ms = delay.as_millis(), "Postgres did not take it; nothing is lost, trying again");
     tokio::time::sleep(delay).await;

@@ -14,7 +14,7 @@ use crate::{
     event::Decoder,
     fold::{Aggregators, Convergent, Reference, SessionAggregator},
     pipeline::{Counts, Pipeline, PipelineError, PipelineOptions, Totals},
-    store::{PoolOptions, Store},
+    store::{BreakerOptions, PoolOptions, Store},
     stream::{BatchLimits, Consumer, ConsumerOptions, ReadProgress, Stopper, StreamError, Until},
 };
 
@@ -26,6 +26,11 @@ pub fn open_store(config: &Config) -> Store {
         max_connections: config.postgres.max_connections.get(),
         connect_timeout: config.postgres.connect_timeout,
         statement_timeout: config.postgres.statement_timeout,
+        breaker: BreakerOptions {
+            failure_threshold: config.breaker.failure_threshold,
+            open_for: config.breaker.open_for,
+            half_open_successes: config.breaker.half_open_successes,
+        },
     })
 }
 

@@ -12,7 +12,7 @@ use super::{
     Store, aggregates,
     checkpoints::{self, CheckpointMove, Fenced},
     dead_letters::{self, DeadLetter},
-    error::{Failure, StoreError},
+    error::StoreError,
     events::{self, NewRow},
     sessions::{self, Written, written_version},
     transaction::{AsStoreError, Isolation, TransactionSpec},
@@ -30,7 +30,7 @@ pub struct BatchCommit<'a, A: SessionAggregator> {
     pub dead_letters: &'a [DeadLetter<'a>],
 }
 
-/// Why a batch was not committed. Nothing of it is in the tables, except perhaps for [`Failure::InDoubt`].
+/// Why a batch was not committed. Nothing of it is in the tables, except perhaps for [`super::Failure::InDoubt`].
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A session was changed, created or deleted since it was read: read and fold again.
@@ -44,9 +44,9 @@ pub enum CommitError {
 }
 
 impl AsStoreError for CommitError {
-    fn failure(&self) -> Option<Failure> {
+    fn as_store_error(&self) -> Option<&StoreError> {
         match self {
-            CommitError::Store(error) => Some(error.failure),
+            CommitError::Store(error) => Some(error),
             CommitError::Conflict | CommitError::Fenced(_) => None,
         }
     }

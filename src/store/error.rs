@@ -1,6 +1,6 @@
 //! One vocabulary for what goes wrong between us and Postgres, classified once, here.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use crate::fold::AggregatorId;
 
@@ -27,16 +27,29 @@ pub struct StoreError {
     what: Cow<'static, str>,
     /// Five characters by which Postgres names its errors, where it was Postgres that failed.
     pub sqlstate: Option<Box<str>>,
+    /// Not asked at all: the circuit breaker is open for so long.
+    pub retry_after: Option<Duration>,
 }
 
 impl StoreError {
     pub fn new(failure: Failure, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { failure, what: what.into(), sqlstate: None }
+        Self { failure, what: what.into(), sqlstate: None, retry_after: None }
     }
 
     /// No answer at all, for longer than any statement may take.
     pub(super) fn silent() -> Self {
         Self::new(Failure::Unavailable, "Postgres does not answer")
+    }
+
+    /// The circuit breaker let nothing through.
+    pub(super) fn left_alone(retry_after: Duration) -> Self {
+        let what = "Postgres did not answer several times in a row, and is left alone for a while";
+        Self { retry_after: Some(retry_after), ..Self::new(Failure::Unavailable, what) }
+    }
+
+    /// Whether the circuit breaker counts it. A statement that took too long was ended by a Postgres that answers.
+    pub(super) fn says_that_postgres_is_away(&self) -> bool {
+        matches!(self.failure, Failure::Unavailable | Failure::InDoubt) && !self.is_statement_timeout()
     }
 
     /// A stored row that this build can't have written.
@@ -94,7 +107,7 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
         },
         _ => format!("{} (SQLSTATE {sqlstate})", error.message()),
     };
-    StoreError { failure, what: what.into(), sqlstate: Some(sqlstate.into_boxed_str()) }
+    StoreError { sqlstate: Some(sqlstate.into_boxed_str()), ..StoreError::new(failure, what) }
 }
 
 /// By the classes of Postgres's appendix "Error Codes".

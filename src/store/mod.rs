@@ -7,6 +7,7 @@
 
 mod aggregates;
 mod aggregators;
+mod breaker;
 mod checkpoints;
 mod claims;
 mod commit;
@@ -26,6 +27,7 @@ mod transaction;
 mod transitions;
 
 pub use aggregators::IncompleteAggregator;
+pub use breaker::{BreakerOptions, BreakerReport, BreakerState};
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
 pub use claims::{ClaimedSession, Claims, StoredEvents};
 pub use commit::{BatchCommit, CommitError};
@@ -89,8 +91,8 @@ pub struct Store {
 impl Store {
     /// Doesn't connect yet: the first statement does.
     pub fn new(options: PoolOptions) -> Self {
-        let (schema, statement_timeout) = (options.schema.as_str().into(), options.statement_timeout);
-        Self { transactions: Arc::new(Transactions::new(pool::open(options), statement_timeout)), schema }
+        let schema = options.schema.as_str().into();
+        Self { transactions: Arc::new(Transactions::new(options)), schema }
     }
 
     /// The schema that holds the tables.
@@ -136,6 +138,11 @@ impl Store {
     /// What the transactions did so far, by name.
     pub fn statistics(&self) -> Vec<(&'static str, TransactionStatistics)> {
         self.transactions.statistics()
+    }
+
+    /// The circuit breaker that all transactions pass.
+    pub fn breaker(&self) -> BreakerReport {
+        self.transactions.breaker()
     }
 
     /// Closes the connections, in good order where that takes less than a second.

@@ -7,7 +7,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-/// How to connect.
+use super::breaker::BreakerOptions;
+
+/// How to connect, and when to leave Postgres alone.
 #[derive(Clone, Debug)]
 pub struct PoolOptions {
     pub connect: PgConnectOptions,
@@ -18,10 +20,11 @@ pub struct PoolOptions {
     pub connect_timeout: Duration,
     /// After how long Postgres gives up on a statement, unless its transaction says otherwise.
     pub statement_timeout: Duration,
+    pub breaker: BreakerOptions,
 }
 
-pub(super) fn open(options: PoolOptions) -> PgPool {
-    let connect = options.connect.options([
+pub(super) fn open(options: &PoolOptions) -> PgPool {
+    let connect = options.connect.clone().options([
         ("search_path", options.schema.as_str()),
         // Should this host vanish inside a transaction, its locks must not outlive it by the hours of TCP's defaults.
         ("idle_in_transaction_session_timeout", "60s"),

@@ -10,7 +10,11 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transactio
 
 use crate::backoff::Backoff;
 
-use super::error::{Failure, StoreError};
+use super::{
+    breaker::{Breaker, BreakerReport},
+    error::{Failure, StoreError},
+    pool::{self, PoolOptions},
+};
 
 /// What isolation a transaction asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +66,22 @@ const MAX_ATTEMPTS: u32 = 8;
 pub struct Transactions {
     pool: PgPool,
     statement_timeout: Duration,
+    breaker: Breaker,
     statistics: Mutex<BTreeMap<&'static str, TransactionStatistics>>,
 }
 
 impl Transactions {
-    pub(super) fn new(pool: PgPool, statement_timeout: Duration) -> Self {
-        Self { pool, statement_timeout, statistics: Mutex::default() }
+    pub(super) fn new(options: PoolOptions) -> Self {
+        Self {
+            pool: pool::open(&options),
+            statement_timeout: options.statement_timeout,
+            breaker: Breaker::new(options.breaker),
+            statistics: Mutex::default(),
+        }
+    }
+
+    pub(super) fn breaker(&self) -> BreakerReport {
+        self.breaker.report()
     }
 
     pub(super) fn pool(&self) -> &PgPool {
@@ -83,7 +97,8 @@ impl Transactions {
     /// backoff, so `body` may be called more than once; it never commits.
     ///
     /// # Errors
-    /// The error of the last try. [`Failure::InDoubt`] where the connection broke during COMMIT.
+    /// The error of the last try. [`Failure::InDoubt`] where the connection broke during COMMIT. While the breaker is
+    /// open, an error at once that says how long it stays so.
     pub async fn run<T, E: From<StoreError> + AsStoreError>(
         &self,
         spec: &TransactionSpec,
@@ -91,9 +106,12 @@ impl Transactions {
     ) -> Result<T, E> {
         let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
         loop {
+            let permit = self.breaker.admit().map_err(StoreError::left_alone)?;
             let begun = Instant::now();
             let result = self.attempt(spec, &mut body).await;
-            let contention = matches!(&result, Err(error) if error.failure() == Some(Failure::Contention));
+            let error = result.as_ref().err().and_then(AsStoreError::as_store_error);
+            permit.settle(!error.is_some_and(StoreError::says_that_postgres_is_away));
+            let contention = error.is_some_and(|error| error.failure == Failure::Contention);
             let retry = contention && backoff.attempts() + 1 < MAX_ATTEMPTS;
             self.count(spec.name, begun.elapsed(), result.is_ok(), retry);
             if !retry {
@@ -157,13 +175,13 @@ async fn in_transaction<'c, T, E: From<StoreError>>(
     Ok((value, transaction))
 }
 
-/// What the runner needs to know of a body's error: whether it is one of Postgres's.
+/// What the runner needs to know of a body's error: whether it is about Postgres.
 pub trait AsStoreError {
-    fn failure(&self) -> Option<Failure>;
+    fn as_store_error(&self) -> Option<&StoreError>;
 }
 
 impl AsStoreError for StoreError {
-    fn failure(&self) -> Option<Failure> {
-        Some(self.failure)
+    fn as_store_error(&self) -> Option<&StoreError> {
+        Some(self)
     }
 }

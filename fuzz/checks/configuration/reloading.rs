@@ -28,6 +28,7 @@ pub(super) fn check(config: &Config) {
 
     assert_eq!(reloaded.aggregator, config.aggregator);
     assert_eq!(reloaded.sweep, config.sweep);
+    assert_eq!(reloaded.breaker, config.breaker);
     assert_eq!(reloaded.events, config.events);
     assert_eq!(reloaded.batch, config.batch);
     assert_eq!(reloaded.http, config.http);

@@ -23,7 +23,7 @@ fn without_any_source_the_defaults_hold() {
     assert!(config.postgres.migrate);
     assert_eq!(config.postgres.max_connections.get(), 4);
     assert_eq!(config.postgres.statement_timeout, Duration::from_secs(30));
-    assert_eq!(config.postgres.connect_timeout, Duration::from_secs(10));
+    assert_eq!(config.postgres.connect_timeout, Duration::from_secs(3));
     assert_eq!(config.aggregator.kind, AggregatorKind::Convergent);
     assert_eq!(config.aggregator.inactivity_timeout, Duration::from_secs(3600));
     assert_eq!(config.aggregator.reopen_grace, Duration::from_secs(60));

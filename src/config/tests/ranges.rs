@@ -46,6 +46,10 @@ fn values_on_the_limits_are_accepted() {
         "postgres.max_connections=100",
         "postgres.statement_timeout=24h",
         "postgres.connect_timeout=10m",
+        "breaker.failure_threshold=2",
+        "breaker.failure_threshold=1000",
+        "breaker.open_for=10m",
+        "breaker.half_open_successes=5",
         "aggregator.inactivity_timeout=1ms",
         "aggregator.reopen_grace=0s",
         "aggregator.future_tolerance=0s",
@@ -76,6 +80,11 @@ fn values_beyond_the_limits_are_refused() {
         "postgres.statement_timeout=25h",
         "postgres.connect_timeout=0s",
         "postgres.connect_timeout=11m",
+        "breaker.failure_threshold=0",
+        "breaker.failure_threshold=1001",
+        "breaker.open_for=0s",
+        "breaker.open_for=11m",
+        "breaker.half_open_successes=0",
         "aggregator.inactivity_timeout=0s",
         "aggregator.reopen_grace=3651d",
         "events.max_value_bytes=0",
@@ -155,4 +164,13 @@ fn a_schema_name_needs_no_escaping() {
         let message = message(from_flag(&format!("postgres.schema={name}")));
         assert!(message.contains("cannot be the schema's name; allowed: "), "{message}");
     }
+}
+
+#[test]
+fn the_breaker_is_not_harder_to_close_than_to_open() {
+    let message = message(from_flag("breaker.half_open_successes=6"));
+    assert!(message.contains("breaker.half_open_successes: 6 is out of range; allowed: 1 to 5"), "{message}");
+    let both = "[breaker]\nfailure_threshold = 9\nhalf_open_successes = 6";
+    assert_eq!(from_file(both).unwrap().breaker.half_open_successes.get(), 6);
+    assert!(from_flag("breaker.failure_threshold=1").is_err(), "two successes are asked for by default");
 }

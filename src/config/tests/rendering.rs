@@ -5,6 +5,7 @@ fn assert_same(a: &Config, b: &Config) {
     assert_eq!(a.postgres, b.postgres);
     assert_eq!(a.aggregator, b.aggregator);
     assert_eq!(a.sweep, b.sweep);
+    assert_eq!(a.breaker, b.breaker);
     assert_eq!(a.events, b.events);
     assert_eq!(a.batch, b.batch);
     assert_eq!(a.http, b.http);
