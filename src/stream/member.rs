@@ -22,6 +22,10 @@ pub(super) fn join(
     prefer(&mut client, "partition.assignment.strategy", "range");
     // What librdkafka fetches ahead lies in memory too.
     prefer(&mut client, "queued.max.messages.kbytes", "16384");
+    // That limit is looked at before a fetch, and not during it: each partition may answer with so much, which
+    // compression makes several times as much. 24 partitions of a megabyte were 100 MB.
+    prefer(&mut client, "max.partition.fetch.bytes", "131072");
+    prefer(&mut client, "fetch.max.bytes", "8388608");
     // How long fetching rests once that limit is reached. The default of a second starves a consumer that takes in the
     // whole limit in less.
     prefer(&mut client, "fetch.queue.backoff.ms", "10");

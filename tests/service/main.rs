@@ -15,7 +15,6 @@ mod faults;
 mod faults_of_setup;
 mod group;
 mod guarantees;
-mod long_session;
 mod reference;
 mod rights;
 mod sides;

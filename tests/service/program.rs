@@ -21,6 +21,13 @@ impl Instance {
         self.0.wait().unwrap();
     }
 
+    /// Resident memory in MB; none once it has ended.
+    pub fn resident_mb(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim_end_matches("kB").trim();
+        Some(kilobytes.parse::<u64>().ok()? / 1_000)
+    }
+
     /// Asks it to stop.
     pub fn terminate(&self) {
         let status = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
