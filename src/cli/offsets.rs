@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     record::{NextOffset, TopicPartition},
     service::{open_store, preflight_database},
-    store::{CheckpointMove, Store},
+    store::{AdoptedOffset, CheckpointMove, Store},
     stream::{LogEnds, log_ends},
 };
 use anyhow::{Context, anyhow};
@@ -74,6 +74,8 @@ impl FromStr for Target {
     }
 }
 
+/// The last decisions that are shown.
+const SHOWN_DECISIONS: u32 = 20;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn execute(config: Config, args: OffsetsArgs) -> CommandResult {
@@ -99,6 +101,12 @@ async fn show(config: &Config, store: &Store, ends: &[LogEnds]) -> CommandResult
         let checkpoint = checkpoints.get(partition).copied();
         let (checkpoint, committed) = (text(checkpoint), text(*committed));
         println!("{:<width$} {checkpoint:>12} {committed:>12} {earliest:>12} {latest:>12}", partition.to_string());
+    }
+    for (adopted, at) in store.adopted_offsets(&config.kafka.group_id, SHOWN_DECISIONS).await? {
+        let AdoptedOffset { step, log_start, log_end } = &adopted;
+        let (at, partition) = (at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), &step.partition);
+        let (from, to, gap) = (step.expected, step.next, adopted.gap());
+        println!("adopted {at}: {partition} from {from} to {to}, {gap} skipped; its log held {log_start} to {log_end}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -135,7 +143,9 @@ async fn adopt(config: &Config, store: &Store, ends: &[LogEnds], args: AdoptArgs
     if !args.yes && !confirm()? {
         return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
     }
-    store.move_checkpoint(group_id, CheckpointMove { partition, expected, next }).await?;
-    println!("done; restart the instances that halted the partition");
+    let step = CheckpointMove { partition, expected, next };
+    let adopted = AdoptedOffset { step, log_start: ends.earliest, log_end: ends.latest };
+    store.adopt_offset(group_id, &adopted).await?;
+    println!("done, and kept in the table adopted_offsets; restart the instances that halted the partition");
     Ok(ExitCode::SUCCESS)
 }

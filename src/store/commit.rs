@@ -61,18 +61,6 @@ const COMMIT: TransactionSpec = TransactionSpec {
 };
 
 impl Store {
-    /// Moves one checkpoint by an operator's decision. Whoever reads the partition is fenced.
-    ///
-    /// # Errors
-    /// If the checkpoint is not where it was expected, or Postgres refuses.
-    pub async fn move_checkpoint(&self, group_id: &str, step: CheckpointMove) -> Result<(), CommitError> {
-        const SPEC: TransactionSpec = TransactionSpec { name: "move_checkpoint", ..COMMIT };
-        let body = async |connection: &mut PgConnection| {
-            checkpoints::advance(connection, group_id, std::slice::from_ref(&step)).await?.map_err(CommitError::Fenced)
-        };
-        self.transactions.run(&SPEC, body).await
-    }
-
     /// Commits a batch.
     ///
     /// # Errors

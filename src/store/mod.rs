@@ -5,6 +5,7 @@
 //! events: rows travel as arrays. Optimistic concurrency: every change of a session's events raises the version of its
 //! row, so a commit whose versions still stand was folded from what is stored.
 
+mod adopted_offsets;
 mod aggregates;
 mod aggregators;
 mod breaker;
@@ -26,6 +27,7 @@ mod sweep;
 mod transaction;
 mod transitions;
 
+pub use adopted_offsets::AdoptedOffset;
 pub use aggregators::IncompleteAggregator;
 pub use breaker::{BreakerOptions, BreakerReport, BreakerState};
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
@@ -47,7 +49,9 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 31] = [
+const STATEMENTS: [&str; 33] = [
+    adopted_offsets::INSERT,
+    adopted_offsets::READ,
     sweep::LOCK,
     sweep::MARK,
     sweep::WATERMARK,

@@ -249,8 +249,20 @@ async fn a_checkpoint_beyond_the_log_halts_its_partition_until_somebody_decides(
     let adopt = ["offsets", "adopt", "--topic", &partition.topic, "--partition", "0", "--to", "earliest"];
     assert_eq!(run(&deployment, &adopt).status.code(), Some(2), "it asks first");
     assert!(run(&deployment, &[&adopt[..], &["--yes"]].concat()).status.success());
+    let shown = String::from_utf8(run(&deployment, &["offsets", "show"]).stdout).unwrap();
+    assert!(shown.contains(&format!("{partition} from 1000000 to 0, 0 skipped; its log held 0 to ")), "{shown}");
     assert!(run(&deployment, &["run", "--drain"]).status.success());
     assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+
+    // Skipping is a gap, and stays known.
+    let skip =
+        ["offsets", "adopt", "--topic", &partition.topic, "--partition", "0", "--to", "2000000", "--force", "--yes"];
+    assert!(run(&deployment, &skip).status.success());
+    let gap: i64 = sqlx::query_scalar("SELECT max(to_offset - from_offset) FROM adopted_offsets")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert!(gap > 1_990_000, "{gap}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

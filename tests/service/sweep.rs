@@ -7,7 +7,7 @@ use sessionfold::{
     generate::{GeneratedRecord, Generator, Shape},
     record::{NextOffset, TopicPartition},
     service::open_store,
-    store::{CheckpointMove, SeenLogEnds, Store, Sweep, SweepScope},
+    store::{AdoptedOffset, CheckpointMove, SeenLogEnds, Store, Sweep, SweepScope},
 };
 use sqlx::PgConnection;
 
@@ -193,8 +193,9 @@ async fn a_checkpoint_that_was_moved_back_holds_the_sweep_off() {
     let store = open_store(&deployment.config());
     mark_all_caught_up(&deployment, &store).await;
     let (partition, end) = checkpoints(&mut deployment.connect().await).await.remove(0);
-    let back = CheckpointMove { partition, expected: end, next: NextOffset::new(0) };
-    store.move_checkpoint(&deployment.group_id, back).await.unwrap();
+    let step = CheckpointMove { partition, expected: end, next: NextOffset::new(0) };
+    let back = AdoptedOffset { step, log_start: NextOffset::new(0), log_end: end };
+    store.adopt_offset(&deployment.group_id, &back).await.unwrap();
     assert_eq!(store.sweep(&Convergent::default(), &scope(&deployment)).await.unwrap(), Sweep::HeldOff);
 }
 

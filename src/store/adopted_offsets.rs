@@ -1,0 +1,93 @@
+//! The decisions of operators where checkpoints go on.
+
+use std::slice;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::record::{NextOffset, TopicPartition};
+
+use super::{
+    Store,
+    checkpoints::{self, CheckpointMove},
+    commit::CommitError,
+    error::StoreError,
+    transaction::{Isolation, TransactionSpec},
+};
+
+pub(super) const INSERT: &str = "/* insert_adopted_offsets */
+    INSERT INTO adopted_offsets (group_id, topic, partition, from_offset, to_offset, log_start, log_end)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+pub(super) const READ: &str = "/* read_adopted_offsets */
+    SELECT topic, partition, from_offset, to_offset, log_start, log_end, adopted_at
+    FROM adopted_offsets
+    WHERE group_id = $1
+    ORDER BY id DESC
+    LIMIT $2";
+
+const SPEC: TransactionSpec = TransactionSpec {
+    name: "adopt_offset",
+    isolation: Isolation::ReadCommitted,
+    read_only: false,
+    statement_timeout: None,
+};
+
+/// A decision, and what the log held then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdoptedOffset {
+    pub step: CheckpointMove,
+    pub log_start: NextOffset,
+    pub log_end: NextOffset,
+}
+
+impl AdoptedOffset {
+    /// How many offsets no table will hold.
+    pub fn gap(&self) -> u64 {
+        u64::try_from(self.step.next.get() - self.step.expected.get()).unwrap_or(0)
+    }
+}
+
+impl Store {
+    /// Moves one checkpoint by an operator's decision, and keeps the decision. Whoever reads the partition is fenced.
+    ///
+    /// # Errors
+    /// If the checkpoint is not where it was expected, or Postgres refuses.
+    pub async fn adopt_offset(&self, group_id: &str, adopted: &AdoptedOffset) -> Result<(), CommitError> {
+        let body = async |connection: &mut PgConnection| {
+            let AdoptedOffset { step, log_start, log_end } = adopted;
+            let query = sqlx::query(INSERT).bind(group_id).bind(&*step.partition.topic).bind(step.partition.partition);
+            let query = query.bind(step.expected.get()).bind(step.next.get()).bind(log_start.get()).bind(log_end.get());
+            query.execute(&mut *connection).await.map_err(StoreError::from)?;
+            checkpoints::advance(connection, group_id, slice::from_ref(step)).await?.map_err(CommitError::Fenced)
+        };
+        self.transactions.run(&SPEC, body).await
+    }
+
+    /// The last decisions for this group, the latest first, and when they were made.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked.
+    pub async fn adopted_offsets(
+        &self,
+        group_id: &str,
+        limit: u32,
+    ) -> Result<Vec<(AdoptedOffset, DateTime<Utc>)>, StoreError> {
+        const SPEC_OF_READING: TransactionSpec =
+            TransactionSpec { name: "read_adopted_offsets", read_only: true, ..SPEC };
+        type Row = (String, i32, i64, i64, i64, i64, DateTime<Utc>);
+        let body = async |connection: &mut PgConnection| {
+            let query = sqlx::query_as::<_, Row>(READ).bind(group_id).bind(i64::from(limit));
+            Ok::<_, StoreError>(query.fetch_all(connection).await?)
+        };
+        let adopted = |(topic, partition, from, to, log_start, log_end, at): Row| {
+            let step = CheckpointMove {
+                partition: TopicPartition::new(topic, partition),
+                expected: NextOffset::new(from),
+                next: NextOffset::new(to),
+            };
+            (AdoptedOffset { step, log_start: NextOffset::new(log_start), log_end: NextOffset::new(log_end) }, at)
+        };
+        Ok(self.transactions.run(&SPEC_OF_READING, body).await?.into_iter().map(adopted).collect())
+    }
+}
