@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::client::ClientValue;
 use super::error::{ConfigError, Refusal, quoted};
+use super::kafka_security;
 use super::sections::not_empty;
 use super::settings::Settings;
 
@@ -22,6 +23,7 @@ pub struct KafkaConfig {
 
 impl KafkaConfig {
     pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        kafka_security::check(settings)?;
         Ok(Self {
             brokers: settings.text("kafka.brokers", brokers)?,
             group_id: settings.text("kafka.group_id", not_empty)?,

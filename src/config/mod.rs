@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod flags;
 mod kafka;
+mod kafka_security;
 mod keys;
 mod layers;
 mod postgres;

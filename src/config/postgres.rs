@@ -1,8 +1,8 @@
 //! The database's URL.
 
-use std::fmt;
+use std::{fmt, fs};
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::error::Refusal;
 use super::secret::{MASK, Secret};
@@ -29,6 +29,12 @@ const PARAMETERS: [&str; 19] = [
     "options",
     "options[…]",
 ];
+
+/// The authority that a server's certificate must be signed by.
+const ROOT_CERTIFICATE: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
+
+/// Parameters that name files, with their other names.
+const FILES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
 /// Parameters that are masked. A key's path would do no harm, but a key pasted in its place would.
 const MASKED: [&str; 3] = ["password", "sslkey", "ssl-key"];
@@ -72,7 +78,8 @@ impl TryFrom<Secret> for PostgresUrl {
             ));
         }
         // The driver's error may quote what it couldn't read; so it is dropped.
-        let options = text.parse().map_err(|_| invalid())?;
+        let options: PgConnectOptions = text.parse().map_err(|_| invalid())?;
+        check_certificates(&parts, options.get_ssl_mode())?;
         Ok(Self { url, options })
     }
 }
@@ -153,6 +160,26 @@ impl<'a> Parts<'a> {
 fn is_known(parameter: &str) -> bool {
     let option = parameter.starts_with("options[") && parameter.ends_with(']');
     option || PARAMETERS.contains(&parameter)
+}
+
+/// Refuses an authority that the driver would ignore (libpq wouldn't, with `require`), and files that aren't there: the
+/// driver's error names none.
+fn check_certificates(parts: &Parts<'_>, mode: PgSslMode) -> Result<(), Refusal> {
+    let verifies = matches!(mode, PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+    for (name, path) in parts.parameters().filter(|(name, _)| FILES.contains(name)) {
+        if ROOT_CERTIFICATE.contains(&name) && !verifies {
+            let problem = format!("has {name}, which has no effect with its sslmode: the certificate isn't checked");
+            return Err(Refusal::new(problem, "set sslmode=verify-full (or verify-ca), or leave it out"));
+        }
+        // A path with escapes is left to the driver, which decodes them.
+        if !path.contains(['%', '+'])
+            && let Err(error) = fs::metadata(path)
+        {
+            let problem = format!("names a file in {name} that cannot be read: {error}");
+            return Err(Refusal::new(problem, "allowed: the path of a readable file in PEM format"));
+        }
+    }
+    Ok(())
 }
 
 fn invalid() -> Refusal {

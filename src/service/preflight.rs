@@ -89,8 +89,33 @@ pub async fn preflight_database(store: &Store, migrates: bool) -> Vec<Finding> {
     findings
 }
 
+/// Words by which the driver and Postgres tell of TLS, and what to do then. Neither has a code for it: Postgres says
+/// 28000 of all that `pg_hba.conf` doesn't allow.
+const TLS: [(&str, &str); 6] = [
+    (
+        "invalid peer certificate",
+        "in postgres.url, sslrootcert must name the certificate of the authority that signed the server's, and with \
+         sslmode=verify-full the host must be a name that the server's certificate has",
+    ),
+    (
+        "server does not support TLS",
+        "switch TLS on in Postgres (ssl = on); where the network is to be trusted, sslmode=disable in postgres.url goes \
+         without",
+    ),
+    ("no encryption", WANTS_TLS),
+    ("SSL off", WANTS_TLS), // Postgres 13 and before
+    ("client certificate", CLIENT_CERTIFICATE),
+    ("must be given together", CLIENT_CERTIFICATE),
+];
+const WANTS_TLS: &str = "Postgres lets nobody in without TLS: set sslmode=verify-full and sslrootcert in postgres.url";
+const CLIENT_CERTIFICATE: &str = "name a client's certificate and its key in postgres.url, by sslcert and sslkey";
+
 /// What to do about a database that can't be used.
 fn remedy(error: &StoreError) -> &'static str {
+    let text = error.to_string();
+    if let Some((_, remedy)) = TLS.iter().find(|(words, _)| text.contains(words)) {
+        return remedy;
+    }
     match error.sqlstate.as_deref() {
         Some("28P01" | "28000") => "check the user and the password in postgres.url",
         Some("3D000") => "create the database, or correct its name in postgres.url",

@@ -25,7 +25,8 @@ pub struct Deployment {
     pub settings: Vec<(String, String)>,
     pub topics: Vec<String>,
     pub group_id: String,
-    url: String,
+    /// What [`Deployment::connect`] uses.
+    pub url: String,
 }
 
 fn from_environment(name: &str) -> String {

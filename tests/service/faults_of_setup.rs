@@ -4,7 +4,7 @@ use std::process::Output;
 
 use crate::{deployment::Deployment, program::run};
 
-fn assert_refused(output: &Output, code: i32, says: &[&str]) {
+pub fn assert_refused(output: &Output, code: i32, says: &[&str]) {
     let error = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{error}");
     let lines: Vec<&str> = error.lines().filter(|line| line.starts_with("sessionfold: ")).collect();

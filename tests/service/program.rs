@@ -57,6 +57,8 @@ impl Drop for Instance {
 
 fn command(deployment: &Deployment, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sessionfold"));
+    // The tests' own; a deployment may name a file instead.
+    command.env_remove("SESSIONFOLD_POSTGRES__URL");
     command.args(arguments).envs(deployment.settings.iter().map(|(name, value)| (name, value)));
     command
 }

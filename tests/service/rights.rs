@@ -5,14 +5,25 @@ use sessionfold::{
     service::{Service, open_store},
     stream::Until,
 };
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::{
     by_tool::ByTool,
     deployment::Deployment,
+    faults_of_setup::assert_refused,
     program::run,
     records::{prompt, started, tool},
 };
+
+/// The URL of this role, which is made with the password `p`, on the deployment's database.
+async fn role(deployment: &Deployment, kind: &str) -> (String, String) {
+    let role = format!("{kind}_{}", deployment.group_id.replace('-', "_"));
+    let statement = format!("CREATE ROLE {role} LOGIN PASSWORD 'p'");
+    deployment.connect().await.execute(AssertSqlSafe(statement)).await.unwrap();
+    let (_, host) = deployment.url.rsplit_once('@').unwrap();
+    let url = format!("postgres://{role}:p@{host}");
+    (role, url)
+}
 
 /// The statements of the guide.
 fn grants() -> Vec<String> {
@@ -23,17 +34,12 @@ fn grants() -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_with_the_documented_rights_runs_verifies_and_repairs() {
     let mut deployment = Deployment::new(1).await;
-    let (mut connection, role) =
-        (deployment.connect().await, format!("service_{}", deployment.group_id.replace('-', "_")));
-    connection.execute(AssertSqlSafe(format!("CREATE ROLE {role} LOGIN PASSWORD 'p'"))).await.unwrap();
+    let (mut connection, (role, url)) = (deployment.connect().await, role(&deployment, "service").await);
     let grants = grants();
     assert!(grants.len() >= 2, "{grants:?}");
     for grant in grants {
         connection.execute(AssertSqlSafe(grant.replace(" TO service", &format!(" TO {role}")))).await.unwrap();
     }
-    let (_, url) = deployment.settings.iter().find(|(name, _)| name == "SESSIONFOLD_POSTGRES__URL").unwrap();
-    let (_, host) = url.rsplit_once('@').unwrap();
-    let url = format!("postgres://{role}:p@{host}");
     deployment.set("SESSIONFOLD_POSTGRES__URL", &url);
     deployment.set("SESSIONFOLD_POSTGRES__MIGRATE", "false");
 
@@ -50,4 +56,38 @@ async fn a_role_with_the_documented_rights_runs_verifies_and_repairs() {
 
     let output = run(&deployment, &["verify", "--repair", "--yes"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_is_no_superuser_migrates_and_another_role_runs() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set("SESSIONFOLD_POSTGRES__SCHEMA", "owned");
+    let ((owner, owners_url), (service, services_url)) =
+        (role(&deployment, "owner").await, role(&deployment, "service").await);
+    let mut superuser = deployment.connect().await;
+    let database: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut superuser).await.unwrap();
+    superuser.execute(AssertSqlSafe(format!("ALTER DATABASE {database} OWNER TO {owner}"))).await.unwrap();
+
+    // The service's role may not make a schema, and says so.
+    deployment.set("SESSIONFOLD_POSTGRES__URL", &services_url);
+    assert_refused(&run(&deployment, &["migrate"]), 1, &["permission denied for database"]);
+    deployment.set("SESSIONFOLD_POSTGRES__URL", &owners_url);
+    let output = run(&deployment, &["migrate"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut connection = PgConnection::connect(&owners_url).await.unwrap();
+    for grant in grants() {
+        let grant = grant.replace("sessionfold", "owned").replace(" TO service", &format!(" TO {service}"));
+        connection.execute(AssertSqlSafe(grant)).await.unwrap();
+    }
+
+    deployment.set("SESSIONFOLD_POSTGRES__URL", &services_url);
+    deployment.set("SESSIONFOLD_POSTGRES__MIGRATE", "false");
+    deployment.send(&[started("s", 1, "2026-03-01T09:00:00Z"), prompt("s", 2, "2026-03-01T09:00:01Z")]).await;
+    let output = run(&deployment, &["run", "--drain"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let events: i64 = sqlx::query_scalar("SELECT sum(event_count)::bigint FROM owned.sessions")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(events, 2);
 }

@@ -7,11 +7,13 @@ fn client(config: &Config) -> Vec<(&str, &str)> {
 
 #[test]
 fn properties_are_texts_whatever_toml_calls_them_and_dots_are_part_of_the_name() {
-    let config = from_file(
+    let authority = TempFile::holding("");
+    let config = from_file(&format!(
         "[kafka.client]\nsecurity.protocol = \"SSL\"\nsession.timeout.ms = 45000\n\
          enable.ssl.certificate.verification = true\n\"client.id\" = \"quoted\"\n\
-         [kafka.client.ssl]\nca.location = \"ca.pem\"\n",
-    )
+         [kafka.client.ssl]\nca.location = {:?}\n",
+        authority.path()
+    ))
     .unwrap();
     assert_eq!(
         client(&config),
@@ -20,7 +22,7 @@ fn properties_are_texts_whatever_toml_calls_them_and_dots_are_part_of_the_name()
             ("enable.ssl.certificate.verification", "true"),
             ("security.protocol", "SSL"),
             ("session.timeout.ms", "45000"),
-            ("ssl.ca.location", "ca.pem"),
+            ("ssl.ca.location", authority.path()),
         ]
     );
 }
@@ -40,7 +42,7 @@ fn in_the_environment_every_underscore_is_a_dot() {
         None,
         &[
             ("SESSIONFOLD_KAFKA__CLIENT__SECURITY_PROTOCOL", "SASL_SSL"),
-            ("SESSIONFOLD_KAFKA__CLIENT__SASL__USERNAME", "me"),
+            ("SESSIONFOLD_KAFKA__CLIENT__SASL__MECHANISM", "OAUTHBEARER"),
             ("SESSIONFOLD_KAFKA__CLIENT__LOG_LEVEL", "7"),
         ],
         &["kafka.client.client.id=mine"],
@@ -48,16 +50,21 @@ fn in_the_environment_every_underscore_is_a_dot() {
     .unwrap();
     assert_eq!(
         client(&config),
-        [("client.id", "mine"), ("log_level", "7"), ("sasl.username", "me"), ("security.protocol", "SASL_SSL"),]
+        [
+            ("client.id", "mine"),
+            ("log_level", "7"),
+            ("sasl.mechanism", "OAUTHBEARER"),
+            ("security.protocol", "SASL_SSL")
+        ]
     );
 }
 
 #[test]
 fn a_property_that_ends_in_file_and_is_no_secret_stays_what_it_is() {
     let name = "SESSIONFOLD_KAFKA__CLIENT__SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE";
-    let config = from_environment(name, "key.pem").unwrap();
-    let expected = [("sasl.oauthbearer.assertion.private.key.file", "key.pem")];
-    assert_eq!(client(&config), expected);
+    let environment = [(name, "key.pem"), ("SESSIONFOLD_KAFKA__CLIENT__SECURITY_PROTOCOL", "SASL_SSL")];
+    let config = load(None, &environment, &["kafka.client.sasl.mechanism=OAUTHBEARER"]).unwrap();
+    assert!(client(&config).contains(&("sasl.oauthbearer.assertion.private.key.file", "key.pem")));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod client;
 mod errors;
+mod kafka_security;
 mod layers;
 mod ranges;
 mod rendering;

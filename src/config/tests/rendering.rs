@@ -43,6 +43,7 @@ fn odd_values_render_to_toml_that_parses_back() {
         None,
         &[
             ("SESSIONFOLD_KAFKA__GROUP_ID", "a \"b\" # c\nd\\"),
+            ("SESSIONFOLD_KAFKA__CLIENT__SECURITY_PROTOCOL", "SSL"),
             ("SESSIONFOLD_KAFKA__CLIENT__SSL_CA_PEM", "-----BEGIN\nabc\n'''\"\"\"\n-----END"),
             ("SESSIONFOLD_KAFKA__CLIENT__SESSION_TIMEOUT_MS", "45000"),
             ("SESSIONFOLD_EVENTS__IGNORE", "hook.a,hook \"b\""),

@@ -28,8 +28,11 @@ fn every_key_of_the_defaults_is_explained_above_it() {
 #[test]
 fn the_example_is_accepted() {
     // What lies in files there comes from elsewhere here, and the files aren't read then.
-    let environment =
-        [("SESSIONFOLD_POSTGRES__URL", "postgres://h/d"), ("SESSIONFOLD_KAFKA__CLIENT__SASL_PASSWORD", "x")];
+    let environment = [
+        ("SESSIONFOLD_POSTGRES__URL", "postgres://h/d"),
+        ("SESSIONFOLD_KAFKA__CLIENT__SASL_PASSWORD", "x"),
+        ("SESSIONFOLD_KAFKA__CLIENT__SSL_CA_LOCATION", EXAMPLE),
+    ];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let config =
         Config::load(Sources { file: Some(EXAMPLE.into()), environment: environment.to_vec(), flags: Vec::new() })
@@ -43,7 +46,9 @@ fn the_example_is_accepted() {
 fn what_the_example_shows_in_comments_is_accepted_too() {
     let text = std::fs::read_to_string(EXAMPLE).unwrap();
     let url = text.lines().find_map(|line| line.strip_prefix("# postgres://"));
-    let url = format!("postgres://{}", url.unwrap());
+    let (url, root) = url.unwrap().rsplit_once('=').unwrap();
+    assert!(root.ends_with(".pem"));
+    let url = format!("postgres://{url}={EXAMPLE}");
     assert!(from_environment("SESSIONFOLD_POSTGRES__URL", &url).is_ok());
     let commented = text.lines().filter_map(|line| line.strip_prefix("# ssl."));
     let commented: Vec<&str> = commented.collect();
@@ -51,8 +56,8 @@ fn what_the_example_shows_in_comments_is_accepted_too() {
     let file = TempFile::holding("hunter2");
     let lines = commented.iter().map(|line| match line.split_once("_file") {
         Some((key, _)) => format!("ssl.{key}_file = {:?}\n", file.path()),
-        None => format!("ssl.{line}\n"),
+        None => format!("ssl.{} = {:?}\n", line.split(" = ").next().unwrap(), file.path()),
     });
-    let text = format!("[kafka.client]\n{}", lines.collect::<String>());
-    assert_eq!(from_file(&text).unwrap().kafka.client.len(), 3);
+    let text = format!("[kafka.client]\nsecurity.protocol = \"SSL\"\n{}", lines.collect::<String>());
+    assert_eq!(from_file(&text).unwrap().kafka.client.len(), 4);
 }

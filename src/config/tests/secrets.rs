@@ -6,6 +6,10 @@ const URL_FILE: &str = "SESSIONFOLD_POSTGRES__URL_FILE";
 const PASSWORD: &str = "SESSIONFOLD_KAFKA__CLIENT__SASL_PASSWORD";
 const PASSWORD_FILE: &str = "SESSIONFOLD_KAFKA__CLIENT__SASL_PASSWORD_FILE";
 
+/// With these a property for TLS or SASL may stand alone.
+const PROTOCOL: (&str, &str) = ("SESSIONFOLD_KAFKA__CLIENT__SECURITY_PROTOCOL", "SASL_SSL");
+const MECHANISM: (&str, &str) = ("SESSIONFOLD_KAFKA__CLIENT__SASL_MECHANISM", "OAUTHBEARER");
+
 fn url(config: &Config) -> &str {
     config.postgres.url.expose()
 }
@@ -36,11 +40,12 @@ fn a_property_that_is_a_secret_may_stand_in_a_file() {
     for property in
         ["sasl.password", "ssl.key.password", "ssl.keystore.password", "ssl.key.pem", "sasl.oauthbearer.client.secret"]
     {
-        let variable = property.replace('.', "_").to_uppercase();
+        let variable = format!("SESSIONFOLD_KAFKA__CLIENT__{}_FILE", property.replace('.', "_").to_uppercase());
+        let toml = TempFile::holding(&format!("[kafka.client]\n{property}_file = {:?}", file.path()));
         for loaded in [
-            from_environment(&format!("SESSIONFOLD_KAFKA__CLIENT__{variable}_FILE"), file.path()),
-            from_flag(&format!("kafka.client.{property}_file={}", file.path())),
-            from_file(&format!("[kafka.client]\n{property}_file = {:?}", file.path())),
+            load(None, &[PROTOCOL, MECHANISM, (&variable, file.path())], &[]),
+            load(None, &[PROTOCOL, MECHANISM], &[&format!("kafka.client.{property}_file={}", file.path())]),
+            load(Some(&toml), &[PROTOCOL, MECHANISM], &[]),
         ] {
             let config = loaded.unwrap();
             assert_eq!(config.kafka.client[property].expose(), "hunter2");
@@ -97,6 +102,8 @@ fn no_secret_shows_in_debug_or_in_the_rendered_configuration() {
         None,
         &[
             (URL, "postgres://u:hunter2@h/d?password=hunter2"),
+            PROTOCOL,
+            MECHANISM,
             (PASSWORD, "hunter2"),
             ("SESSIONFOLD_KAFKA__CLIENT__SSL_KEY_PEM", "hunter2"),
             ("SESSIONFOLD_KAFKA__CLIENT__SASL_OAUTHBEARER_CONFIG", "hunter2"),
@@ -105,7 +112,7 @@ fn no_secret_shows_in_debug_or_in_the_rendered_configuration() {
         &["kafka.client.sasl.oauthbearer.assertion.private.key.passphrase=hunter2"],
     )
     .unwrap();
-    assert_eq!(config.kafka.client.len(), 5);
+    assert_eq!(config.kafka.client.len(), 7);
     assert_eq!(config.kafka.client["sasl.password"].expose(), "hunter2");
     for text in [format!("{config:?}"), format!("{config:#?}"), config.render()] {
         assert!(!text.contains("hunter2"), "{text}");

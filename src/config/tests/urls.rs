@@ -61,11 +61,33 @@ fn a_masked_url_shows_everything_but_the_password() {
             "postgres:///d?host=/run/pg&password=hunter2&sslmode=disable",
             "postgres:///d?host=/run/pg&password=***&sslmode=disable",
         ),
-        ("postgres://h/d?sslkey=hunter2", "postgres://h/d?sslkey=***"),
+        ("postgres://h/d?sslkey=/dev/null", "postgres://h/d?sslkey=***"),
     ] {
         let config = from_url(url).unwrap();
         assert_eq!(config.postgres.url.to_string(), masked);
         assert_eq!(format!("{:?}", config.postgres.url), masked);
         assert!(config.render().contains(&format!("url = \"{masked}\"")));
+    }
+}
+
+#[test]
+fn an_authority_that_would_not_be_used_is_refused() {
+    for mode in ["", "&sslmode=prefer", "&sslmode=require", "&sslmode=disable"] {
+        let message = message(from_url(&format!("postgres://u:hunter2@h/d?sslrootcert=/dev/null{mode}")));
+        assert!(message.starts_with("postgres.url: has sslrootcert, which has no effect"), "{message}");
+        assert!(message.contains("sslmode=verify-full"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    for mode in ["verify-ca", "verify-full"] {
+        assert!(from_url(&format!("postgres://u@h/d?sslmode={mode}&sslrootcert=/dev/null")).is_ok());
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_there_is_refused_and_its_path_not_shown() {
+    for name in ["sslrootcert", "sslcert", "sslkey"] {
+        let message = message(from_url(&format!("postgres://u@h/d?sslmode=verify-full&{name}=no/hunter2")));
+        assert!(message.contains(&format!("names a file in {name} that cannot be read: No such file")), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
     }
 }

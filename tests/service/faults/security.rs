@@ -1,1 +1,5 @@
 //! TLS, passwords, and certificates that are not to be trusted.
+
+mod certificates;
+mod kafka;
+mod postgres;
