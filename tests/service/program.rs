@@ -104,6 +104,9 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of an instance:\n{}", self.log());
+        }
         // It may have ended long before.
         let _ = self.process.kill();
         let _ = self.process.wait();
