@@ -27,8 +27,7 @@ pub struct Flow {
 impl Flow {
     /// Starts to send about that many records a second.
     pub fn start(deployment: &Deployment, seed: u64, per_second: usize) -> Self {
-        let shape =
-            Shape { records: RECORDS as u64, seed, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() };
+        let shape = Shape { records: RECORDS as u64, seed, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() };
         let sender = deployment.sender();
         let (until, sent_so_far) = (Arc::new(AtomicUsize::new(RECORDS)), Arc::new(AtomicUsize::new(0)));
         let (end, counter) = (Arc::clone(&until), Arc::clone(&sent_so_far));

@@ -130,12 +130,7 @@ async fn two_rolling_restarts_of_three_instances_pause_no_longer_than_a_rebalanc
 
 /// Sends records while the sessions are locked, so that the instance has to wait with a batch in hand, and freezes it
 /// there.
-async fn freeze_in_hand(
-    deployment: &Deployment,
-    instance: &Instance,
-    records: &[GeneratedRecord],
-    lock: &'static str,
-) {
+async fn freeze_in_hand(deployment: &Deployment, instance: &Instance, records: &[GeneratedRecord], lock: &'static str) {
     // Whoever starts would have to wait too.
     instance.until_assigned(1).await;
     let (mut blocker, mut observer) = (deployment.connect().await, deployment.connect().await);
@@ -234,7 +229,10 @@ async fn ten_joins_and_leaves(strategy: &str, seed: u64) {
     until_committed(&mut connection, sent.len()).await;
     steady.stop().await;
     assert_tables_equal(&deployment, &Expected::of(&sent)).await;
-    println!("{strategy}: 10 joins and leaves in {took:.0?}, longest pause {longest_pause:.1?}, {} records", sent.len());
+    println!(
+        "{strategy}: 10 joins and leaves in {took:.0?}, longest pause {longest_pause:.1?}, {} records",
+        sent.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,9 +260,8 @@ async fn go_on(deployment: &Deployment, connection: &mut PgConnection, records: 
 async fn a_static_member_that_stops_for_a_moment_disturbs_nobody_while_it_is_away() {
     let mut deployment = deployment(2, 500).await;
     deployment.set("SESSIONFOLD_KAFKA__CLIENT__SESSION_TIMEOUT_MS", "4000");
-    let start = |name: &str| {
-        Instance::start(&deployment, &["run", "--set", &format!("kafka.client.group.instance.id={name}")])
-    };
+    let start =
+        |name: &str| Instance::start(&deployment, &["run", "--set", &format!("kafka.client.group.instance.id={name}")]);
     let sent = records(2_000, 37);
     let (before, after) = sent.split_at(1_000);
     let mut connection = deployment.connect().await;
