@@ -1,6 +1,6 @@
 //! The polling thread's part in assignments: where a granted partition starts, when it starts anew, when it halts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -23,6 +23,9 @@ const LOCATE: Duration = Duration::from_secs(10);
 /// How often in a row an assignment may be refused, and how long to wait in between.
 const MOST_REFUSED_STARTS: u32 = 100;
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);
+/// How often partitions may be called out of range in this time without one that is.
+const MOST_FALSE_ALARMS: usize = 10;
+const FALSE_ALARMS_COUNT_FOR: Duration = Duration::from_secs(60);
 
 impl Poller {
     pub(super) fn locate(&mut self, leases: Vec<Lease>) {
@@ -94,22 +97,13 @@ impl Poller {
         if positions.is_empty() {
             return Ok(());
         }
-        let add = |list: &mut TopicPartitionList, partition: &TopicPartition, position: NextOffset| {
-            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(position.get()))
-        };
         let mut assignment = TopicPartitionList::new();
         for (lease, position) in &positions {
             add(&mut assignment, lease.partition(), *position)?;
         }
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&assignment)?,
-            // The eager protocol knows only whole assignments.
-            _ => {
-                for (partition, reading) in &self.readings {
-                    add(&mut assignment, partition, reading.position())?;
-                }
-                self.consumer.assign(&assignment)?;
-            }
+            _ => self.assign_what_is_read(assignment)?,
         }
         // librdkafka remembers a pause from an earlier assignment.
         self.consumer.resume(&list(positions.iter().map(|(lease, _)| lease.partition())))?;
@@ -120,6 +114,14 @@ impl Poller {
             self.readings.insert(partition, Reading::new(lease, position));
         }
         Ok(())
+    }
+
+    /// Assigns these and all that are read: the eager protocol knows only whole assignments.
+    fn assign_what_is_read(&self, mut assignment: TopicPartitionList) -> Result<(), KafkaError> {
+        for (partition, reading) in &self.readings {
+            add(&mut assignment, partition, reading.position())?;
+        }
+        self.consumer.assign(&assignment)
     }
 
     pub(super) fn restart(&mut self, partitions: &[TopicPartition]) {
@@ -156,24 +158,53 @@ impl Poller {
         self.discard_ended();
     }
 
-    /// Some partition's position is outside the log; the error doesn't say which one's, and librdkafka has stopped
-    /// fetching it. Where it can't be found out, nothing may go on as if nothing had happened.
+    /// Some partition's position is said to be outside the log. The error doesn't say which one's, and librdkafka has
+    /// stopped fetching it. Those that are outside halt. Where there is none, a broker was behind for a moment, as a new
+    /// leader may be, or can't be asked: all start anew, so that none stands still unnoticed.
     pub(super) fn halt_outside_the_log(&mut self, error: &KafkaError) {
+        // The poll that brought the error may have brought a revocation before it.
+        self.forget_revoked();
+        let read = self.readings.iter().filter(|(_, reading)| !reading.is_halted());
+        let partitions: Vec<TopicPartition> = read.map(|(partition, _)| partition.clone()).collect();
         let mut found = false;
-        let partitions: Vec<_> = self.readings.keys().cloned().collect();
-        for partition in partitions {
+        for partition in &partitions {
             let Ok((low, high)) = self.consumer.fetch_watermarks(&partition.topic, partition.partition, LOCATE) else {
                 break;
             };
-            let position = self.readings.get(&partition).map(|reading| reading.position().get());
+            let position = self.readings.get(partition).map(|reading| reading.position().get());
             if position.is_some_and(|position| position < low || position > high) {
-                self.halt(&partition, low, high);
+                self.halt(partition, low, high);
                 found = true;
             }
         }
-        if !found {
-            self.fail(StreamError::Unreadable(error.clone()));
+        if !found && !partitions.is_empty() {
+            self.assign_anew(partitions, error);
         }
+    }
+
+    /// Reads partitions again from their checkpoints. librdkafka doesn't seek in one that it has stopped, so these are
+    /// given up first and assigned again.
+    fn assign_anew(&mut self, partitions: Vec<TopicPartition>, error: &KafkaError) {
+        self.false_alarms.retain(|at| at.elapsed() < FALSE_ALARMS_COUNT_FOR);
+        self.false_alarms.push(Instant::now());
+        if self.false_alarms.len() > MOST_FALSE_ALARMS {
+            return self.fail(StreamError::Unreadable(error.clone()));
+        }
+        tracing::warn!(%error, "but no position is outside its log: reading starts again from the checkpoints");
+        for partition in &partitions {
+            self.readings.remove(partition);
+            self.consumer.context().mark_stopped(partition);
+        }
+        let given_up = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(&list(&partitions)),
+            _ => self.assign_what_is_read(TopicPartitionList::new()),
+        };
+        if let Err(error) = given_up {
+            tracing::debug!(%error, "a rebalance is about to give the partitions up");
+        }
+        let leases = self.leases.grant(partitions);
+        self.discard_ended();
+        self.tell(Notice::Granted(leases));
     }
 
     pub(super) fn halt(&mut self, partition: &TopicPartition, low: i64, high: i64) {
@@ -189,4 +220,8 @@ impl Poller {
             }));
         }
     }
+}
+
+fn add(list: &mut TopicPartitionList, partition: &TopicPartition, position: NextOffset) -> Result<(), KafkaError> {
+    list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(position.get()))
 }

@@ -61,6 +61,8 @@ pub(super) struct Poller {
     blocked_since: Option<Instant>,
     pub(super) paused: bool,
     pub(super) refused_starts: u32,
+    /// When a partition was called out of range and none was.
+    pub(super) false_alarms: Vec<Instant>,
     closing: bool,
 }
 
@@ -94,6 +96,7 @@ impl Poller {
             blocked_since: None,
             paused: false,
             refused_starts: 0,
+            false_alarms: Vec::new(),
             closing: false,
         })
     }

@@ -60,6 +60,10 @@ impl Callbacks {
         self.shared().started.insert(partition.clone());
     }
 
+    pub(super) fn mark_stopped(&self, partition: &TopicPartition) {
+        self.shared().started.remove(partition);
+    }
+
     pub(super) fn take_revoked(&self) -> Vec<TopicPartition> {
         std::mem::take(&mut self.shared().revoked)
     }

@@ -22,6 +22,12 @@ pub async fn committed_records(connection: &mut PgConnection) -> u64 {
     sum.unsigned_abs()
 }
 
+/// Waits until that many records are committed.
+pub async fn until_committed(connection: &mut PgConnection, records: usize) {
+    let enough = async || committed_records(connection).await >= records as u64;
+    until("enough records are committed", PATIENCE, enough).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn five_kills_at_random_moments_lose_nothing_and_count_nothing_twice() {
     let mut deployment = Deployment::new(3).await;

@@ -36,6 +36,22 @@ fn from_environment(name: &str) -> String {
 impl Deployment {
     /// A fresh database, migrated, and four fresh topics with this many partitions each.
     pub async fn new(partitions: i32) -> Self {
+        Self::at(&from_environment("SESSIONFOLD_KAFKA__BROKERS"), partitions).await
+    }
+
+    /// The same with the topics on these brokers.
+    pub async fn at(brokers: &str, partitions: i32) -> Self {
+        let deployment = Self::without_topics(brokers).await;
+        deployment.create_topics(partitions).await;
+        deployment
+    }
+
+    pub async fn create_topics(&self, partitions: i32) {
+        create_topics(&self.config().kafka, &self.topics, partitions).await.unwrap();
+    }
+
+    /// A fresh database, migrated, and the names of four topics that nobody has made.
+    pub async fn without_topics(brokers: &str) -> Self {
         let id = Uuid::now_v7().simple().to_string();
         let database = format!("test_{id}");
         let server = from_environment("SESSIONFOLD_DEV_POSTGRES_URL");
@@ -47,7 +63,7 @@ impl Deployment {
         let topics: Vec<String> = KINDS.map(|kind| format!("test.{id}.{}", kind.as_str())).to_vec();
         let group_id = format!("test-{id}");
         let settings = [
-            ("SESSIONFOLD_KAFKA__BROKERS", from_environment("SESSIONFOLD_KAFKA__BROKERS")),
+            ("SESSIONFOLD_KAFKA__BROKERS", brokers.to_owned()),
             ("SESSIONFOLD_KAFKA__TOPICS", topics.join(",")),
             ("SESSIONFOLD_KAFKA__GROUP_ID", group_id.clone()),
             ("SESSIONFOLD_KAFKA__CLIENT__SESSION_TIMEOUT_MS", "6000".to_owned()),
@@ -58,9 +74,7 @@ impl Deployment {
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let deployment = Self { settings, topics, group_id, url };
-        let config = deployment.config();
-        create_topics(&config.kafka, &deployment.topics, partitions).await.unwrap();
-        open_store(&config).migrate().await.unwrap();
+        open_store(&deployment.config()).migrate().await.unwrap();
         deployment
     }
 
@@ -80,8 +94,7 @@ impl Deployment {
     }
 
     pub fn topic(&self, kind: EventKind) -> &str {
-        let index = KINDS.iter().position(|known| *known == kind).unwrap();
-        &self.topics[index]
+        topic_of(&self.topics, kind)
     }
 
     /// A connection whose search path is the schema of the tables.
@@ -92,18 +105,12 @@ impl Deployment {
     }
 
     pub async fn send<'a>(&self, records: impl IntoIterator<Item = &'a GeneratedRecord>) {
-        let producer = Producer::new(&self.config().kafka).unwrap();
-        for record in records {
-            let outgoing = Outgoing {
-                topic: self.topic(record.kind),
-                key: Some(&record.key),
-                value: record.value.as_deref(),
-                headers: &record.headers,
-                timestamp_millis: Some(record.timestamp_millis),
-            };
-            producer.send(outgoing).unwrap();
-        }
-        producer.flush(Duration::from_secs(60)).unwrap();
+        self.sender().send(records);
+    }
+
+    /// Sends more than once with one connection.
+    pub fn sender(&self) -> Sender {
+        Sender { producer: Producer::new(&self.config().kafka).unwrap(), topics: self.topics.clone() }
     }
 
     /// The session's aggregator alone.
@@ -114,6 +121,34 @@ impl Deployment {
     /// Drains everything, in this process.
     pub async fn drain(&self) -> Totals {
         drain(&self.config()).await
+    }
+}
+
+fn topic_of(topics: &[String], kind: EventKind) -> &str {
+    let index = KINDS.iter().position(|known| *known == kind).unwrap();
+    &topics[index]
+}
+
+/// Sends records to the topics of their kinds.
+pub struct Sender {
+    producer: Producer,
+    topics: Vec<String>,
+}
+
+impl Sender {
+    /// Blocks until all are delivered.
+    pub fn send<'a>(&self, records: impl IntoIterator<Item = &'a GeneratedRecord>) {
+        for record in records {
+            let outgoing = Outgoing {
+                topic: topic_of(&self.topics, record.kind),
+                key: Some(&record.key),
+                value: record.value.as_deref(),
+                headers: &record.headers,
+                timestamp_millis: Some(record.timestamp_millis),
+            };
+            self.producer.send(outgoing).unwrap();
+        }
+        self.producer.flush(Duration::from_secs(60)).unwrap();
     }
 }
 

@@ -27,7 +27,12 @@ pub struct Expected {
 
 impl Expected {
     pub fn of<'a>(records: impl IntoIterator<Item = &'a GeneratedRecord>) -> Self {
-        let decoder = Decoder { max_value_bytes: MAX_VALUE_BYTES, ..Decoder::default() };
+        Self::within(MAX_VALUE_BYTES, records)
+    }
+
+    /// The same for another limit of a value's size.
+    pub fn within<'a>(max_value_bytes: usize, records: impl IntoIterator<Item = &'a GeneratedRecord>) -> Self {
+        let decoder = Decoder { max_value_bytes, ..Decoder::default() };
         let mut expected = Self::default();
         for record in records {
             expected.take(&decoder, record);

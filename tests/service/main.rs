@@ -5,6 +5,7 @@
 mod by_tool;
 mod deployment;
 mod expected;
+mod flow;
 mod program;
 mod records;
 mod tables;

@@ -1,24 +1,35 @@
 //! The program itself, as a process.
 
 use std::{
+    io::{BufRead, BufReader},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use crate::deployment::Deployment;
 
 /// A running instance; killed when dropped.
-pub struct Instance(Child);
+pub struct Instance {
+    process: Child,
+    /// What it has said on standard error.
+    log: Arc<Mutex<Vec<String>>>,
+}
 
 impl Instance {
     pub fn start(deployment: &Deployment, arguments: &[&str]) -> Self {
         let mut command = command(deployment, arguments);
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
+        Self { process, log }
     }
 
     pub fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     /// Resident memory in MB; none once it has ended.
@@ -30,15 +41,66 @@ impl Instance {
 
     /// Asks it to stop.
     pub fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// Asks it to stop and waits for that. It ends in good order, which it does only where every record that it read is
+    /// accounted for. Returns how long it took.
+    pub async fn stop(&mut self) -> Duration {
+        let begun = Instant::now();
+        self.terminate();
+        let status = self.wait(Duration::from_secs(10)).await;
+        assert!(status.success(), "{status}: {}", self.log());
+        begun.elapsed()
+    }
+
+    /// Freezes it in the middle of whatever it does, as when its machine hangs.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// How many lines of its log hold this text.
+    pub fn said(&self, text: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// How often the group gave it partitions, perhaps none, or took them away.
+    pub fn rebalances(&self) -> usize {
+        self.said("partitions assigned") + self.said("partitions revoked")
+    }
+
+    /// Waits until the group has given it partitions so often.
+    pub async fn until_assigned(&self, times: usize) {
+        let with_some = || self.said("partitions assigned") - self.said("partitions assigned partitions=0");
+        let assigned = async || with_some() >= times;
+        until("the group gives it partitions", Duration::from_secs(60), assigned).await;
+    }
+
+    /// The most memory that it ever had at once, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1_024
     }
 
     /// Waits until it ends by itself.
     pub async fn wait(&mut self, patience: Duration) -> ExitStatus {
         let deadline = Instant::now() + patience;
         loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
+            if let Some(status) = self.process.try_wait().unwrap() {
                 return status;
             }
             assert!(Instant::now() < deadline, "the program did not end within {patience:?}");
@@ -49,9 +111,12 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of an instance:\n{}", self.log());
+        }
         // It may have ended long before.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -1,1 +1,425 @@
 //! The broker stands still, answers with errors, loses its coordinator, loses records.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    mocking::{MockCluster, MockCoordinator},
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey as Request, RDKafkaRespErr as Answer},
+};
+use sessionfold::{
+    devstack::{Broker, Options},
+    event::EventKind,
+    generate::{GeneratedRecord, Generator, Shape},
+    record::TopicPartition,
+    service::open_store,
+    stream::{LogEnds, log_ends},
+};
+use sqlx::PgConnection;
+
+use crate::{
+    crashes::{committed_records, until_committed},
+    deployment::{Deployment, MAX_VALUE_BYTES},
+    expected::Expected,
+    program::{Instance, run, until},
+    tables::assert_tables_equal,
+};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn records(records: u64, seed: u64) -> Vec<GeneratedRecord> {
+    Generator::new(Shape { records, seed, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() }).collect()
+}
+
+/// For runs of any length: nothing is timed out, since the model knows no clock.
+fn without_sweep(deployment: &mut Deployment) {
+    deployment.set("SESSIONFOLD_SWEEP__INTERVAL", "1h");
+}
+
+async fn the_broker_stands_still(time: Duration, seed: u64) {
+    let mut broker = Broker::start(&Options::default()).await.unwrap();
+    let mut deployment = Deployment::at(&broker.bootstrap(), 2).await;
+    without_sweep(&mut deployment);
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "200");
+    let sent = records(8_000, seed);
+    let (before, after) = sent.split_at(6_000);
+    deployment.send(before).await;
+    let mut connection = deployment.connect().await;
+    let mut instance = Instance::start(&deployment, &["run"]);
+    until_committed(&mut connection, 1).await;
+
+    broker.pause().unwrap();
+    let paused_at = committed_records(&mut connection).await;
+    tokio::time::sleep(time).await; // the outage itself
+    broker.resume().unwrap();
+    let resumed = Instant::now();
+    deployment.send(after).await;
+    until_committed(&mut connection, sent.len()).await;
+    let took = resumed.elapsed();
+
+    instance.stop().await;
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+    println!("broker frozen for {time:?} with {paused_at} of 6000 committed: all caught up {took:.1?} after");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stands_still_for_three_seconds_delays_and_loses_nothing() {
+    the_broker_stands_still(Duration::from_secs(3), 41).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes; `make faults`"]
+async fn a_broker_that_stands_still_for_half_a_minute_delays_and_loses_nothing() {
+    the_broker_stands_still(Duration::from_secs(30), 42).await;
+}
+
+/// Brokers that misbehave on request, with an instance that has already read something from them.
+struct Trial {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    deployment: Deployment,
+    connection: PgConnection,
+    instance: Instance,
+    records: Generator,
+    sent: Vec<GeneratedRecord>,
+    longest: Duration,
+}
+
+const BROKERS: i32 = 3;
+const PARTITIONS: i32 = 3;
+
+async fn mocked(partitions: i32) -> (MockCluster<'static, DefaultProducerContext>, Deployment) {
+    let cluster = MockCluster::new(BROKERS).unwrap();
+    let mut deployment = Deployment::without_topics(&cluster.bootstrap_servers()).await;
+    without_sweep(&mut deployment);
+    for topic in &deployment.topics {
+        cluster.create_topic(topic, partitions, BROKERS).unwrap();
+    }
+    (cluster, deployment)
+}
+
+impl Trial {
+    async fn begin(seed: u64) -> Self {
+        let (cluster, deployment) = mocked(PARTITIONS).await;
+        let connection = deployment.connect().await;
+        let instance = Instance::start(&deployment, &["run"]);
+        let records =
+            Generator::new(Shape { records: 100_000, seed, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() });
+        let (sent, longest) = (Vec::new(), Duration::ZERO);
+        let mut trial = Self { cluster, deployment, connection, instance, records, sent, longest };
+        trial.portion().await;
+        trial.longest = Duration::ZERO;
+        trial
+    }
+
+    /// Sends more, and waits until the instance has taken it in, without anybody's help.
+    async fn portion(&mut self) {
+        self.send().await;
+        self.taken_in().await;
+    }
+
+    async fn send(&mut self) {
+        let before = self.sent.len();
+        self.sent.extend(self.records.by_ref().take(300));
+        self.deployment.send(&self.sent[before..]).await;
+    }
+
+    async fn taken_in(&mut self) {
+        let begun = Instant::now();
+        until_committed(&mut self.connection, self.sent.len()).await;
+        self.longest = self.longest.max(begun.elapsed());
+    }
+
+    /// Answers the next requests of a kind with these errors, each some times.
+    fn answer(&self, request: Request, errors: &[Answer]) {
+        for error in errors {
+            self.cluster.request_errors(request, &[*error; 2]);
+        }
+    }
+
+    /// Waits until the group was assigned anew.
+    async fn rebalanced(&self, assignments: usize) {
+        let said = async || self.instance.said("partitions assigned") > assignments;
+        until("the group rebalances", PATIENCE, said).await;
+    }
+
+    fn lead(&self, leader: impl Fn(i32) -> Option<i32>) {
+        for topic in &self.deployment.topics {
+            for partition in 0..PARTITIONS {
+                self.cluster.partition_leader(topic, partition, leader(partition)).unwrap();
+            }
+        }
+    }
+
+    fn coordinate(&self, broker: i32) {
+        self.cluster.coordinator(MockCoordinator::Group(self.deployment.group_id.clone()), broker).unwrap();
+    }
+
+    async fn end(mut self, what: &str) {
+        self.instance.stop().await;
+        assert_tables_equal(&self.deployment, &Expected::of(&self.sent)).await;
+        assert_kafka_follows(&self.deployment).await;
+        println!("{what}: {} records, each portion taken in within {:.1?}", self.sent.len(), self.longest);
+    }
+}
+
+/// Kafka's committed offsets may lag behind the checkpoints, where a commit was refused. They never lead.
+async fn assert_kafka_follows(deployment: &Deployment) {
+    for ends in ends(deployment).await {
+        let checkpoint = checkpoint(deployment, &ends.partition).await;
+        assert!(ends.committed.is_none_or(|committed| committed.get() <= checkpoint), "{ends:?}, {checkpoint}");
+    }
+}
+
+async fn ends(deployment: &Deployment) -> Vec<LogEnds> {
+    let kafka = deployment.config().kafka;
+    tokio::task::spawn_blocking(move || log_ends(&kafka, Duration::from_secs(10))).await.unwrap().unwrap()
+}
+
+async fn checkpoint(deployment: &Deployment, partition: &TopicPartition) -> i64 {
+    let store = open_store(&deployment.config());
+    let found = store.checkpoints(&deployment.group_id, std::slice::from_ref(partition)).await.unwrap();
+    found[partition].get()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_fetches_and_metadata_with_errors_are_waited_out() {
+    let mut trial = Trial::begin(43).await;
+    for error in [
+        Answer::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        Answer::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        Answer::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        Answer::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        Answer::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+        Answer::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+        Answer::RD_KAFKA_RESP_ERR__TRANSPORT,
+    ] {
+        trial.answer(Request::Fetch, &[error]);
+        trial.portion().await;
+    }
+    trial.answer(Request::Fetch, &[Answer::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
+    trial.answer(
+        Request::Metadata,
+        &[Answer::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, Answer::RD_KAFKA_RESP_ERR__TRANSPORT],
+    );
+    trial.portion().await;
+    trial.end("errors in answers to fetches").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_is_out_of_range_for_a_moment_only_ends_nothing() {
+    let mut trial = Trial::begin(44).await;
+    for _ in 0..3 {
+        trial.answer(Request::Fetch, &[Answer::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
+        trial.portion().await;
+    }
+    assert_eq!(trial.instance.said("a partition halted"), 0);
+    trial.end("out of range for a moment").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_the_group_with_errors_are_waited_out() {
+    let mut trial = Trial::begin(45).await;
+    trial.answer(
+        Request::OffsetCommit,
+        &[
+            Answer::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+            Answer::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+            Answer::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+        ],
+    );
+    trial.portion().await;
+    trial.answer(
+        Request::Heartbeat,
+        &[Answer::RD_KAFKA_RESP_ERR_NOT_COORDINATOR, Answer::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE],
+    );
+    trial.portion().await;
+    for evicted in [
+        Answer::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        Answer::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        Answer::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+    ] {
+        let assignments = trial.instance.said("partitions assigned");
+        trial.answer(
+            Request::JoinGroup,
+            &[Answer::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, Answer::RD_KAFKA_RESP_ERR_NOT_COORDINATOR],
+        );
+        trial.answer(Request::SyncGroup, &[Answer::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS]);
+        trial.answer(Request::Heartbeat, &[evicted]);
+        trial.rebalanced(assignments).await;
+        trial.portion().await;
+    }
+    trial.end("errors in answers of the group").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_moves_or_is_lost_past_the_session_timeout_is_found_again() {
+    let mut trial = Trial::begin(46).await;
+    for broker in [2, 3, 1] {
+        trial.coordinate(broker);
+        trial.portion().await;
+    }
+    // Its broker goes away, though it leads no partition, until nobody counts as a member any more.
+    trial.lead(|_| Some(2));
+    trial.cluster.broker_down(1).unwrap();
+    trial.portion().await;
+    let lost = async || trial.instance.said("lost=true") > 0;
+    until("the membership is lost", PATIENCE, lost).await;
+    let assignments = trial.instance.said("partitions assigned");
+    trial.send().await;
+    trial.coordinate(3);
+    trial.rebalanced(assignments).await;
+    trial.taken_in().await;
+    trial.cluster.broker_up(1).unwrap();
+    trial.portion().await;
+    trial.end("the coordinator moved three times and was lost once").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_that_change_or_are_missing_are_followed() {
+    let mut trial = Trial::begin(47).await;
+    for turn in 0..4 {
+        trial.lead(|partition| Some((partition + turn) % BROKERS + 1));
+        trial.portion().await;
+    }
+    // All records wait at the one broker that is then away.
+    trial.lead(|_| Some(1));
+    trial.coordinate(2);
+    trial.portion().await;
+    trial.cluster.broker_down(1).unwrap();
+    let read = committed_records(&mut trial.connection).await;
+    trial.lead(|_| None);
+    tokio::time::sleep(Duration::from_secs(2)).await; // the outage itself
+    assert_eq!(committed_records(&mut trial.connection).await, read);
+    trial.lead(|partition| Some(partition % 2 + 2));
+    trial.portion().await;
+    trial.cluster.broker_up(1).unwrap();
+    trial.portion().await;
+    trial.end("leaders changed six times").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_answers_and_a_cluster_that_is_away_are_waited_out() {
+    let mut trial = Trial::begin(48).await;
+    const ALL: i32 = -1;
+    for delay in [500, 2_000, 0].map(Duration::from_millis) {
+        trial.cluster.broker_round_trip_time(ALL, delay).unwrap();
+        trial.portion().await;
+    }
+    trial.cluster.broker_down(ALL).unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await; // the outage itself
+    trial.cluster.broker_up(ALL).unwrap();
+    trial.portion().await;
+    trial.end("answers after 2 s, then no broker for 3 s").await;
+}
+
+/// A broker that takes the place of one that was stopped: the same address, and nothing in it.
+struct Successor(Child);
+
+impl Successor {
+    fn start(address: &str) -> Self {
+        let program = std::env::var("SESSIONFOLD_DEV_BROKER").unwrap_or_else(|_| "target/dev/tansu".to_owned());
+        let listener = format!("tcp://{address}");
+        let mut command = Command::new(program);
+        command
+            .args(["broker", "--listener-url", &listener, "--advertised-listener-url", &listener])
+            .args(["--storage-engine", "memory://tansu/", "--silent"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `sessionfold offsets adopt … --to earliest`, as the error says.
+fn adopt(deployment: &Deployment, topic: &str) {
+    let adopt = ["offsets", "adopt", "--topic", topic, "--partition", "0", "--to", "earliest", "--yes"];
+    let output = run(deployment, &adopt);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// All topics are made anew under a running instance. Three get their records again, and more; the fourth gets fewer
+/// than there were.
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_made_anew_under_a_running_instance_halt_where_the_log_is_too_short_for_the_checkpoint() {
+    let broker = Broker::start(&Options::default()).await.unwrap();
+    let address = broker.bootstrap();
+    let mut deployment = Deployment::at(&address, 1).await;
+    without_sweep(&mut deployment);
+    deployment.set("SESSIONFOLD_KAFKA__CLIENT__SESSION_TIMEOUT_MS", "3000");
+    let sent = records(3_000, 49);
+    let (before, after) = sent.split_at(2_000);
+    deployment.send(before).await;
+    let mut connection = deployment.connect().await;
+    let mut instance = Instance::start(&deployment, &["run"]);
+    until_committed(&mut connection, before.len()).await;
+
+    broker.stop().await;
+    let _successor = Successor::start(&address);
+    deployment.create_topics(1).await;
+    let is_tool = |record: &&GeneratedRecord| record.kind == EventKind::Tool;
+    let again: Vec<_> = before.iter().filter(|record| !is_tool(record)).chain(after).collect();
+    deployment.send(again.iter().copied()).await;
+    let others = after.iter().filter(|record| !is_tool(record)).count();
+    let begun = Instant::now();
+    until_committed(&mut connection, before.len() + others).await;
+    let others_went_on = begun.elapsed();
+    until("the short one halts", PATIENCE, async || instance.said("sessionfold offsets adopt") == 1).await;
+    let halted = begun.elapsed();
+    assert!(instance.log().contains(deployment.topic(EventKind::Tool)), "{}", instance.log());
+
+    adopt(&deployment, deployment.topic(EventKind::Tool));
+    instance.stop().await;
+    instance = Instance::start(&deployment, &["run"]);
+    until_committed(&mut connection, again.len()).await;
+    instance.stop().await;
+    let mut expected = Expected::of(&sent);
+    expected.records = again.len() as u64;
+    assert_tables_equal(&deployment, &expected).await;
+    println!("topics made anew: three went on after {others_went_on:.1?}, the short one halted after {halted:.1?}");
+}
+
+/// The mock keeps 5 MB a partition and then forgets the oldest records.
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_past_a_checkpoint_halts_its_partition_and_the_others_go_on() {
+    let (_cluster, mut deployment) = mocked(1).await;
+    deployment.set("SESSIONFOLD_KAFKA__CLIENT__COMPRESSION_TYPE", "none");
+    let sent = records(30_000, 50);
+    let (before, after) = sent.split_at(1_000);
+    deployment.send(before).await;
+    assert!(run(&deployment, &["run", "--drain"]).status.success());
+    // Many tools and few others, so that retention runs over one topic only.
+    let is_tool = |record: &&GeneratedRecord| record.kind == EventKind::Tool;
+    let others: Vec<_> = after.iter().filter(|record| !is_tool(record)).take(1_000).collect();
+    let tools: Vec<_> = after.iter().filter(is_tool).collect();
+    deployment.send(others.iter().copied().chain(tools.iter().copied())).await;
+
+    let halted = run(&deployment, &["run", "--drain"]);
+    let log = String::from_utf8(halted.stderr).unwrap();
+    assert_eq!(halted.status.code(), Some(1), "{log}");
+    let topic = deployment.topic(EventKind::Tool);
+    let checkpoint = before.iter().filter(is_tool).count();
+    assert!(log.contains("sessionfold offsets adopt") && log.contains(topic), "{log}");
+    assert!(log.contains(&checkpoint.to_string()), "{log}");
+    let mut connection = deployment.connect().await;
+    assert_eq!(committed_records(&mut connection).await, (before.len() + others.len()) as u64, "the others go on");
+
+    adopt(&deployment, topic);
+    assert!(run(&deployment, &["run", "--drain"]).status.success());
+    let ends = ends(&deployment).await;
+    let kept_from = ends.iter().find(|ends| *ends.partition.topic == *topic).unwrap().earliest.get();
+    let skipped = usize::try_from(kept_from).unwrap() - checkpoint;
+    let mut expected = Expected::of(before.iter().chain(others).chain(tools.into_iter().skip(skipped)));
+    expected.records += skipped as u64;
+    assert_tables_equal(&deployment, &expected).await;
+    println!("retention ran over a checkpoint: halted; {skipped} records skipped by decision");
+}
