@@ -61,6 +61,9 @@ pub struct TransactionStatistics {
 /// How often a transaction is tried before contention counts as a failure.
 const MAX_ATTEMPTS: u32 = 8;
 
+/// How long Postgres may take to say why it lets nobody in.
+const ONE_QUESTION: Duration = Duration::from_secs(1);
+
 /// Runs transactions on a pool of connections.
 #[derive(Debug)]
 pub struct Transactions {
@@ -127,7 +130,10 @@ impl Transactions {
         spec: &TransactionSpec,
         body: &mut impl AsyncFnMut(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection,
+            Err(error) => return Err(self.refusal(error).await.into()),
+        };
         // Postgres ends a statement that takes too long. Where it can't, because it or the way to it is gone without a
         // word, nothing but this ends the wait.
         let patience = spec.statement_timeout.unwrap_or(self.statement_timeout) * 2 + Duration::from_secs(5);
@@ -149,6 +155,19 @@ impl Transactions {
         // It would be asked whether it still lives before it is used again, and wouldn't answer that either.
         connection.close_on_drop();
         result
+    }
+
+    /// Why there is no connection. The pool asks again and again, and then tells no more than that it took too long;
+    /// what Postgres says when it is asked once tells an operator what to do.
+    async fn refusal(&self, error: sqlx::Error) -> StoreError {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            let options = self.pool.connect_options();
+            let ask = PgConnection::connect_with(&options);
+            if let Ok(Err(refusal)) = tokio::time::timeout(ONE_QUESTION, ask).await {
+                return refusal.into();
+            }
+        }
+        error.into()
     }
 
     fn count(&self, name: &'static str, time: Duration, committed: bool, retry: bool) {

@@ -9,6 +9,7 @@ use sessionfold::{
     generate::GeneratedRecord,
     pipeline::Totals,
     service::{Service, convergent, open_store},
+    store::Store,
     stream::{Outgoing, Producer, Until, create_topics},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -20,6 +21,7 @@ pub const MAX_VALUE_BYTES: usize = 16 * 1024;
 /// In the order in which [`Deployment::topic`] names them.
 const KINDS: [EventKind; 4] = [EventKind::Started, EventKind::Ended, EventKind::Prompt, EventKind::Tool];
 
+#[derive(Clone)]
 pub struct Deployment {
     /// Settings as environment variables, for the library and for the program alike.
     pub settings: Vec<(String, String)>,
@@ -35,10 +37,14 @@ fn from_environment(name: &str) -> String {
 impl Deployment {
     /// A fresh database, migrated, and four fresh topics with this many partitions each.
     pub async fn new(partitions: i32) -> Self {
+        Self::on(&from_environment("SESSIONFOLD_DEV_POSTGRES_URL"), partitions).await
+    }
+
+    /// The same on a Postgres of the test's own, by the URL of one of its databases.
+    pub async fn on(server: &str, partitions: i32) -> Self {
         let id = Uuid::now_v7().simple().to_string();
         let database = format!("test_{id}");
-        let server = from_environment("SESSIONFOLD_DEV_POSTGRES_URL");
-        let mut connection = PgConnection::connect(&server).await.unwrap();
+        let mut connection = PgConnection::connect(server).await.unwrap();
         connection.execute(AssertSqlSafe(format!("CREATE DATABASE {database}"))).await.unwrap();
         let (base, _) = server.rsplit_once('/').unwrap();
         let url = format!("{base}/{database}");
@@ -118,7 +124,11 @@ impl Deployment {
 
 /// Drains with this configuration, in this process.
 pub async fn drain(config: &Config) -> Totals {
-    let service =
-        Service::start(config, open_store(config), Aggregators::new(convergent(config)), Until::Drained).unwrap();
+    drain_into(config, open_store(config)).await
+}
+
+/// The same into a store that the test keeps, to ask it for its statistics.
+pub async fn drain_into(config: &Config, store: Store) -> Totals {
+    let service = Service::start(config, store, Aggregators::new(convergent(config)), Until::Drained).unwrap();
     service.run().await.unwrap()
 }

@@ -5,7 +5,9 @@
 mod by_tool;
 mod deployment;
 mod expected;
+mod outage;
 mod program;
+mod proxy;
 mod records;
 mod tables;
 
