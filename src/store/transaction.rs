@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transactio
 use crate::backoff::Backoff;
 
 use super::{
-    breaker::{Breaker, BreakerReport},
+    breaker::{Access, Breaker, BreakerReport},
     error::{Failure, StoreError},
     pool::{self, PoolOptions},
 };
@@ -35,6 +35,10 @@ pub struct TransactionSpec {
 }
 
 impl TransactionSpec {
+    fn access(&self) -> Access {
+        if self.read_only { Access::Read } else { Access::Write }
+    }
+
     fn begin(&self, statement_timeout: Duration) -> String {
         let isolation = match self.isolation {
             Isolation::ReadCommitted => "READ COMMITTED",
@@ -113,7 +117,7 @@ impl Transactions {
             let begun = Instant::now();
             let result = self.attempt(spec, &mut body).await;
             let error = result.as_ref().err().and_then(AsStoreError::as_store_error);
-            permit.settle(!error.is_some_and(StoreError::says_that_postgres_is_away));
+            permit.settle(spec.access(), !error.is_some_and(StoreError::says_that_postgres_is_away));
             let contention = error.is_some_and(|error| error.failure == Failure::Contention);
             let retry = contention && backoff.attempts() + 1 < MAX_ATTEMPTS;
             self.count(spec.name, begun.elapsed(), result.is_ok(), retry);
@@ -163,8 +167,10 @@ impl Transactions {
         if matches!(error, sqlx::Error::PoolTimedOut) {
             let options = self.pool.connect_options();
             let ask = PgConnection::connect_with(&options);
-            if let Ok(Err(refusal)) = tokio::time::timeout(ONE_QUESTION, ask).await {
-                return refusal.into();
+            match tokio::time::timeout(ONE_QUESTION, ask).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(refusal)) => return refusal.into(),
+                Err(_) => return StoreError::silent(),
             }
         }
         error.into()

@@ -14,7 +14,6 @@ use sessionfold::devstack::{Options, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::{
-    deployment::{Deployment, MAX_VALUE_BYTES},
     guarantees::records,
     outage::{AtWork, Outcome, watchful, work_through},
     program::until,
@@ -157,18 +156,26 @@ async fn connections_that_others_have_used_up_are_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_that_is_frozen_is_waited_for() {
+async fn a_postgres_that_is_frozen_in_the_midst_of_a_batch_is_waited_for() {
     let mut postgres = private_postgres().await;
     let deployment = watchful(&postgres.url()).await;
     let sent = records(10_000, 44);
+    let (mut blocker, mut observer) = (deployment.connect().await, deployment.connect().await);
     let outcome = work_through(&deployment, &sent, Duration::from_millis(150), async |at_work| {
+        let mut lock = blocker.begin().await.unwrap();
+        lock.execute("LOCK TABLE sessions IN EXCLUSIVE MODE").await.unwrap();
+        let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock')";
+        let waits = async || sqlx::query_scalar(waiting).fetch_one(&mut observer).await.unwrap();
+        until("a batch is on its way", PATIENCE, waits).await;
         postgres.pause().unwrap();
         at_work.until_it_stands_still().await;
         postgres.resume().unwrap();
+        lock.rollback().await.unwrap();
     })
     .await;
     assert!(outcome.log.contains("Postgres does not answer"), "{}", outcome.log);
-    tell("Postgres frozen until the breaker had opened and probed", &outcome);
+    tell("Postgres frozen in a batch, until the breaker had opened and probed", &outcome);
 }
 
 /// A small filesystem in memory.
@@ -270,9 +277,8 @@ async fn a_postgres_that_panics_on_a_full_disk_is_waited_for_until_it_is_started
     let options = Options { parent_folder: Some(disk.0.clone()), ..Options::default() };
     let mut postgres = Postgres::start(&options).await.unwrap();
     let url = postgres.url();
-    let deployment: Deployment = watchful(&url).await;
+    let deployment = watchful(&url).await;
     let sent = records(10_000, 46);
-    assert!(sent.iter().all(|record| record.value.as_ref().is_none_or(|value| value.len() <= 2 * MAX_VALUE_BYTES)));
     let outcome = work_through(&deployment, &sent, Duration::from_millis(150), async |at_work| {
         disk.fill();
         use_up_the_log(at_work, &mut postgres, &url).await;
