@@ -43,7 +43,8 @@ where
     }
 }
 
-async fn wait_for_answer<Answer>(
+/// Waits until the server answers, unless it ends before.
+pub(super) async fn wait_for_answer<Answer>(
     process: &mut Process,
     deadline: Duration,
     answers: impl Fn() -> Answer,

@@ -12,11 +12,11 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::answer::start_on_free_port;
+use super::answer::{start_on_free_port, wait_for_answer};
 use super::detached::Record;
 use super::folder::{Folder, create_private_file, random_text};
 use super::ports::free_port;
-use super::process::{Process, Server};
+use super::process::{IMMEDIATE, Process, Server};
 use super::server_programs::ServerPrograms;
 use super::{DevStackError, Options};
 
@@ -41,7 +41,11 @@ pub struct Postgres {
     process: Process,
     port: u16,
     password: String,
+    programs: ServerPrograms,
+    home: PathBuf,
     data: PathBuf,
+    log: PathBuf,
+    deadline: Duration,
     _folder: Arc<Folder>,
 }
 
@@ -76,7 +80,8 @@ impl Postgres {
             |port| answers(port, &password),
         )
         .await?;
-        let postgres = Self { process, port, password, data, _folder: folder };
+        let deadline = options.start_deadline;
+        let postgres = Self { process, port, password, programs, home, data, log, deadline, _folder: folder };
         postgres.create_database(DATABASE).await?;
         Ok(postgres)
     }
@@ -114,6 +119,49 @@ impl Postgres {
     pub fn psql_line(&self) -> String {
         let (password, port) = (&self.password, self.port);
         format!("PGPASSWORD={password} psql -h 127.0.0.1 -p {port} -U {USER} {DATABASE}")
+    }
+
+    /// Ends the server at once, as the loss of its machine would (`pg_ctl stop -m immediate`): it recovers when it is
+    /// started again. One that has ended already stays so.
+    pub async fn crash(&mut self) {
+        // An error means that it has ended.
+        let _ = self.process.send(Server::Postgres.immediate_signal());
+        self.process.status_within(IMMEDIATE).await;
+    }
+
+    /// Starts a server that has ended, on its files and its port. Settings (`name=value`) outdo the usual ones.
+    ///
+    /// # Errors
+    /// When it ends or stays silent instead of answering. It may be tried again.
+    pub async fn start_again(&mut self, settings: &[&str]) -> Result<(), DevStackError> {
+        let mut command = command(&self.programs, &self.home, &self.data, self.port);
+        for setting in settings {
+            command.args(["-c", setting]);
+        }
+        self.process = Process::spawn(Server::Postgres, command, &self.log)?;
+        let (port, password) = (self.port, &self.password);
+        wait_for_answer(&mut self.process, self.deadline, || answers(port, password)).await
+    }
+
+    /// Whether the server has ended, by itself or by [`Self::crash`].
+    pub fn has_ended(&mut self) -> bool {
+        self.process.status().is_some()
+    }
+
+    /// Freezes the server with all its processes: connections stay open and nothing answers.
+    ///
+    /// # Errors
+    /// [`DevStackError::Signal`] when the server has ended.
+    pub fn pause(&mut self) -> Result<(), DevStackError> {
+        self.process.send_to_family("STOP")
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    /// [`DevStackError::Signal`] when the server has ended.
+    pub fn resume(&mut self) -> Result<(), DevStackError> {
+        self.process.send_to_family("CONT")
     }
 
     /// Ends the server by a fast shutdown: running statements are broken off, and what was committed is on disk.

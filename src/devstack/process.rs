@@ -122,14 +122,30 @@ impl Process {
         Err(DevStackError::Signal { name: self.name(), signal })
     }
 
+    /// Sends a signal to the process and its children. Those of Postgres have groups of their own.
+    pub(super) fn send_to_family(&mut self, signal: &'static str) -> Result<(), DevStackError> {
+        // The process first: one that is stopped makes no more children.
+        self.send(signal)?;
+        for child in children(self.id()) {
+            // One that has ended meanwhile needs no signal.
+            send_to_process(child, signal);
+        }
+        Ok(())
+    }
+
+    /// Lets what is frozen go on: it acts on other signals only then.
+    fn thaw(&mut self) {
+        // An error means that the process is gone already.
+        let _ = self.send_to_family("CONT");
+    }
+
     /// Ends the process in an orderly way; one that doesn't follow in time is ended as by a drop.
     pub(super) async fn stop(mut self) {
         if self.status().is_some() {
             return;
         }
         send_to_group(self.id(), self.server.orderly_signal());
-        // A paused process acts on signals only when it goes on.
-        send_to_group(self.id(), "CONT");
+        self.thaw();
         if self.status_within(ORDERLY).await.is_none() {
             tracing::warn!(server = self.name(), "didn't stop within {ORDERLY:?} and is killed");
         }
@@ -147,7 +163,7 @@ impl Drop for Process {
             return;
         }
         send_to_group(self.id(), self.server.immediate_signal());
-        send_to_group(self.id(), "CONT");
+        self.thaw();
         let start = Instant::now();
         while self.status().is_none() {
             if start.elapsed() >= IMMEDIATE {
@@ -169,6 +185,17 @@ pub(super) fn send_to_group(group: u32, signal: &str) -> bool {
 /// Sends a signal to one process; false when it couldn't be sent.
 pub(super) fn send_to_process(process: u32, signal: &str) -> bool {
     send(&process.to_string(), signal)
+}
+
+/// The children of a process; none where the program that lists processes is missing.
+fn children(parent: u32) -> Vec<u32> {
+    let listed = Command::new("ps").args(["-A", "-o", "ppid=", "-o", "pid="]).stderr(Stdio::null()).output();
+    let listed = listed.map(|output| output.stdout).unwrap_or_default();
+    let child = |line: &str| {
+        let (of, process) = line.trim().split_once(char::is_whitespace)?;
+        (of.parse() == Ok(parent)).then(|| process.trim().parse().ok())?
+    };
+    String::from_utf8_lossy(&listed).lines().filter_map(child).collect()
 }
 
 fn send(target: &str, signal: &str) -> bool {

@@ -1,7 +1,8 @@
 //! The circuit breaker around Postgres: after some failures in a row nobody asks it for a while, then one probe at a
 //! time decides.
 //!
-//! Only what says that Postgres is away counts as a failure. Whatever it refuses, it answers.
+//! Only what says that Postgres is away counts as a failure. Whatever it refuses, it answers. A full disk is read from
+//! as ever, so what was read says nothing once writing failed.
 
 use std::{
     fmt,
@@ -53,11 +54,18 @@ pub struct BreakerReport {
     pub openings: u64,
 }
 
+/// What an attempt was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    Answered,
-    Failed,
+    Answered(Access),
+    Failed(Access),
     /// Nobody waited for its end.
     Abandoned,
 }
@@ -74,6 +82,8 @@ enum State {
 struct Rules {
     options: BreakerOptions,
     state: State,
+    /// Whether the last that was written, or tried to be, failed.
+    writing_failed: bool,
     /// Grows with each change of state: what was let through before says nothing about the state after it.
     generation: u64,
     openings: u64,
@@ -81,7 +91,7 @@ struct Rules {
 
 impl Rules {
     fn new(options: BreakerOptions) -> Self {
-        Self { options, state: State::Closed { failures: 0 }, generation: 0, openings: 0 }
+        Self { options, state: State::Closed { failures: 0 }, writing_failed: false, generation: 0, openings: 0 }
     }
 
     /// Lets an attempt through, with the generation that its outcome belongs to; or says how long to wait.
@@ -105,21 +115,27 @@ impl Rules {
         if generation != self.generation {
             return;
         }
-        match (&mut self.state, outcome) {
-            (State::Closed { failures }, Outcome::Answered) => *failures = 0,
-            (State::Closed { failures }, Outcome::Failed) => {
+        match outcome {
+            Outcome::Answered(Access::Write) => self.writing_failed = false,
+            Outcome::Failed(Access::Write) => self.writing_failed = true,
+            _ => {}
+        }
+        let says_nothing = outcome == Outcome::Answered(Access::Read) && self.writing_failed;
+        match (&mut self.state, if says_nothing { Outcome::Abandoned } else { outcome }) {
+            (State::Closed { failures }, Outcome::Answered(_)) => *failures = 0,
+            (State::Closed { failures }, Outcome::Failed(_)) => {
                 *failures += 1;
                 if *failures >= self.options.failure_threshold.get() {
                     self.open(now);
                 }
             }
-            (State::HalfOpen { successes, probing }, Outcome::Answered) => {
+            (State::HalfOpen { successes, probing }, Outcome::Answered(_)) => {
                 (*successes, *probing) = (*successes + 1, false);
                 if *successes >= self.options.half_open_successes.get() {
                     self.enter(State::Closed { failures: 0 });
                 }
             }
-            (State::HalfOpen { .. }, Outcome::Failed) => self.open(now),
+            (State::HalfOpen { .. }, Outcome::Failed(_)) => self.open(now),
             (State::HalfOpen { probing, .. }, Outcome::Abandoned) => *probing = false,
             (State::Closed { .. }, Outcome::Abandoned) | (State::Open { .. }, _) => {}
         }
@@ -189,8 +205,8 @@ pub(super) struct Permit<'b> {
 
 impl Permit<'_> {
     /// Postgres answered, whatever it said; or it is away.
-    pub(super) fn settle(mut self, answered: bool) {
-        self.outcome = if answered { Outcome::Answered } else { Outcome::Failed };
+    pub(super) fn settle(mut self, access: Access, answered: bool) {
+        self.outcome = if answered { Outcome::Answered(access) } else { Outcome::Failed(access) };
     }
 }
 
@@ -222,9 +238,11 @@ mod tests {
         Wait,
     }
 
-    const STEPS: [Step; 4] = [
-        Step::Attempt(Outcome::Answered),
-        Step::Attempt(Outcome::Failed),
+    const STEPS: [Step; 6] = [
+        Step::Attempt(Outcome::Answered(Access::Write)),
+        Step::Attempt(Outcome::Failed(Access::Write)),
+        Step::Attempt(Outcome::Answered(Access::Read)),
+        Step::Attempt(Outcome::Failed(Access::Read)),
         Step::Attempt(Outcome::Abandoned),
         Step::Wait,
     ];
@@ -232,7 +250,7 @@ mod tests {
     /// The definition: what the breaker is after these steps, found from the outcomes since its last change.
     fn defined(options: BreakerOptions, steps: &[Step]) -> (BreakerState, u64) {
         let (mut state, mut openings) = (BreakerState::Closed, 0);
-        let (mut outcomes, mut waits) = (Vec::new(), 0);
+        let (mut outcomes, mut waits, mut last_write) = (Vec::new(), 0, None);
         for step in steps {
             match step {
                 Step::Wait => waits += 1,
@@ -241,19 +259,28 @@ mod tests {
                     if state == BreakerState::Open {
                         (state, outcomes) = (BreakerState::HalfOpen, Vec::new());
                     }
-                    outcomes.push(*outcome);
+                    match outcome {
+                        Outcome::Answered(Access::Read) if last_write == Some(false) => {}
+                        Outcome::Answered(_) => outcomes.push(true),
+                        Outcome::Failed(_) => outcomes.push(false),
+                        Outcome::Abandoned => {}
+                    }
+                    match outcome {
+                        Outcome::Answered(Access::Write) => last_write = Some(true),
+                        Outcome::Failed(Access::Write) => last_write = Some(false),
+                        _ => {}
+                    }
                 }
             }
-            let said: Vec<_> = outcomes.iter().filter(|outcome| **outcome != Outcome::Abandoned).collect();
-            let last = |wanted| said.iter().rev().take_while(|outcome| ***outcome == wanted).count() as u32;
+            let last = |answered| outcomes.iter().rev().take_while(|outcome| **outcome == answered).count() as u32;
             let opens = match state {
-                BreakerState::Closed => last(Outcome::Failed) >= options.failure_threshold.get(),
-                BreakerState::HalfOpen => last(Outcome::Failed) > 0,
+                BreakerState::Closed => last(false) >= options.failure_threshold.get(),
+                BreakerState::HalfOpen => last(false) > 0,
                 BreakerState::Open => false,
             };
             if opens {
                 (state, openings, waits, outcomes) = (BreakerState::Open, openings + 1, 0, Vec::new());
-            } else if state == BreakerState::HalfOpen && last(Outcome::Answered) >= options.half_open_successes.get() {
+            } else if state == BreakerState::HalfOpen && last(true) >= options.half_open_successes.get() {
                 (state, outcomes) = (BreakerState::Closed, Vec::new());
             }
         }
@@ -261,11 +288,11 @@ mod tests {
     }
 
     #[test]
-    fn after_every_sequence_of_eight_steps_it_is_what_its_definition_says() {
+    fn after_every_sequence_of_seven_steps_it_is_what_its_definition_says() {
         for (failures, successes) in [(1, 1), (2, 1), (3, 2)] {
             let options = options(failures, successes);
-            for number in 0..4_usize.pow(8) {
-                let steps: Vec<Step> = (0..8).map(|digit| STEPS[number / 4_usize.pow(digit) % 4]).collect();
+            for number in 0..6_usize.pow(7) {
+                let steps: Vec<Step> = (0..7).map(|digit| STEPS[number / 6_usize.pow(digit) % 6]).collect();
                 let (mut rules, mut now) = (Rules::new(options), Instant::now());
                 for step in &steps {
                     match step {
@@ -287,7 +314,7 @@ mod tests {
     fn open_it_says_how_long_to_wait_and_half_open_it_lets_one_through_at_a_time() {
         let (mut rules, now) = (Rules::new(options(1, 2)), Instant::now());
         let generation = rules.admit(now).unwrap();
-        rules.settle(generation, Outcome::Failed, now);
+        rules.settle(generation, Outcome::Failed(Access::Write), now);
         assert_eq!(rules.admit(now + OPEN_FOR / 4), Err(OPEN_FOR * 3 / 4));
         let probe = rules.admit(now + OPEN_FOR).unwrap();
         assert_eq!(rules.admit(now + OPEN_FOR), Err(WHILE_PROBING));
@@ -299,22 +326,38 @@ mod tests {
     fn what_was_let_through_before_it_opened_changes_nothing_after_it() {
         let (mut rules, now) = (Rules::new(options(1, 1)), Instant::now());
         let (first, second, third) = (rules.admit(now).unwrap(), rules.admit(now).unwrap(), rules.admit(now).unwrap());
-        rules.settle(first, Outcome::Failed, now);
-        rules.settle(second, Outcome::Answered, now);
+        rules.settle(first, Outcome::Failed(Access::Write), now);
+        rules.settle(second, Outcome::Answered(Access::Write), now);
         assert_eq!(rules.report(), BreakerReport { state: BreakerState::Open, openings: 1 });
         let probe = rules.admit(now + OPEN_FOR).unwrap();
-        rules.settle(third, Outcome::Failed, now + OPEN_FOR);
+        rules.settle(third, Outcome::Failed(Access::Write), now + OPEN_FOR);
         assert_eq!(rules.report().state, BreakerState::HalfOpen);
-        rules.settle(probe, Outcome::Answered, now + OPEN_FOR);
+        rules.settle(probe, Outcome::Answered(Access::Write), now + OPEN_FOR);
         assert_eq!(rules.report(), BreakerReport { state: BreakerState::Closed, openings: 1 });
+    }
+
+    #[test]
+    fn what_is_read_between_writes_that_fail_neither_keeps_it_closed_nor_closes_it() {
+        let (mut rules, now) = (Rules::new(options(2, 1)), Instant::now());
+        let mut attempt = |outcome, at| {
+            let generation = rules.admit(at).unwrap();
+            rules.settle(generation, outcome, at);
+            rules.report().state
+        };
+        let read = Outcome::Answered(Access::Read);
+        assert_eq!(attempt(Outcome::Failed(Access::Write), now), BreakerState::Closed);
+        assert_eq!(attempt(read, now), BreakerState::Closed);
+        assert_eq!(attempt(Outcome::Failed(Access::Write), now), BreakerState::Open);
+        assert_eq!(attempt(read, now + OPEN_FOR), BreakerState::HalfOpen);
+        assert_eq!(attempt(Outcome::Answered(Access::Write), now + OPEN_FOR), BreakerState::Closed);
     }
 
     #[test]
     fn a_permit_that_is_dropped_frees_the_way_for_another() {
         let breaker = Breaker::new(BreakerOptions { open_for: Duration::ZERO, ..options(1, 1) });
-        breaker.admit().unwrap().settle(false);
+        breaker.admit().unwrap().settle(Access::Write, false);
         drop(breaker.admit().unwrap());
-        breaker.admit().unwrap().settle(true);
+        breaker.admit().unwrap().settle(Access::Write, true);
         assert_eq!(breaker.report(), BreakerReport { state: BreakerState::Closed, openings: 1 });
     }
 }

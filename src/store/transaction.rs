@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transactio
 use crate::backoff::Backoff;
 
 use super::{
-    breaker::{Breaker, BreakerReport},
+    breaker::{Access, Breaker, BreakerReport},
     error::{Failure, StoreError},
     pool::{self, PoolOptions},
 };
@@ -35,6 +35,10 @@ pub struct TransactionSpec {
 }
 
 impl TransactionSpec {
+    fn access(&self) -> Access {
+        if self.read_only { Access::Read } else { Access::Write }
+    }
+
     fn begin(&self, statement_timeout: Duration) -> String {
         let isolation = match self.isolation {
             Isolation::ReadCommitted => "READ COMMITTED",
@@ -60,6 +64,9 @@ pub struct TransactionStatistics {
 
 /// How often a transaction is tried before contention counts as a failure.
 const MAX_ATTEMPTS: u32 = 8;
+
+/// How long Postgres may take to say why it lets nobody in.
+const ONE_QUESTION: Duration = Duration::from_secs(1);
 
 /// Runs transactions on a pool of connections.
 #[derive(Debug)]
@@ -110,7 +117,7 @@ impl Transactions {
             let begun = Instant::now();
             let result = self.attempt(spec, &mut body).await;
             let error = result.as_ref().err().and_then(AsStoreError::as_store_error);
-            permit.settle(!error.is_some_and(StoreError::says_that_postgres_is_away));
+            permit.settle(spec.access(), !error.is_some_and(StoreError::says_that_postgres_is_away));
             let contention = error.is_some_and(|error| error.failure == Failure::Contention);
             let retry = contention && backoff.attempts() + 1 < MAX_ATTEMPTS;
             self.count(spec.name, begun.elapsed(), result.is_ok(), retry);
@@ -127,7 +134,10 @@ impl Transactions {
         spec: &TransactionSpec,
         body: &mut impl AsyncFnMut(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection,
+            Err(error) => return Err(self.refusal(error).await.into()),
+        };
         // Postgres ends a statement that takes too long. Where it can't, because it or the way to it is gone without a
         // word, nothing but this ends the wait.
         let patience = spec.statement_timeout.unwrap_or(self.statement_timeout) * 2 + Duration::from_secs(5);
@@ -149,6 +159,21 @@ impl Transactions {
         // It would be asked whether it still lives before it is used again, and wouldn't answer that either.
         connection.close_on_drop();
         result
+    }
+
+    /// Why there is no connection. The pool asks again and again, and then tells no more than that it took too long;
+    /// what Postgres says when it is asked once tells an operator what to do.
+    async fn refusal(&self, error: sqlx::Error) -> StoreError {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            let options = self.pool.connect_options();
+            let ask = PgConnection::connect_with(&options);
+            match tokio::time::timeout(ONE_QUESTION, ask).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(refusal)) => return refusal.into(),
+                Err(_) => return StoreError::silent(),
+            }
+        }
+        error.into()
     }
 
     fn count(&self, name: &'static str, time: Duration, committed: bool, retry: bool) {

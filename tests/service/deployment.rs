@@ -9,6 +9,7 @@ use sessionfold::{
     generate::GeneratedRecord,
     pipeline::Totals,
     service::{Service, convergent, open_store},
+    store::Store,
     stream::{Outgoing, Producer, Until, create_topics},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -20,6 +21,7 @@ pub const MAX_VALUE_BYTES: usize = 16 * 1024;
 /// In the order in which [`Deployment::topic`] names them.
 const KINDS: [EventKind; 4] = [EventKind::Started, EventKind::Ended, EventKind::Prompt, EventKind::Tool];
 
+#[derive(Clone)]
 pub struct Deployment {
     /// Settings as environment variables, for the library and for the program alike.
     pub settings: Vec<(String, String)>,
@@ -33,15 +35,26 @@ fn from_environment(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `make test`"))
 }
 
+fn brokers() -> String {
+    from_environment("SESSIONFOLD_KAFKA__BROKERS")
+}
+
 impl Deployment {
     /// A fresh database, migrated, and four fresh topics with this many partitions each.
     pub async fn new(partitions: i32) -> Self {
-        Self::at(&from_environment("SESSIONFOLD_KAFKA__BROKERS"), partitions).await
+        Self::at(&brokers(), partitions).await
     }
 
     /// The same with the topics on these brokers.
     pub async fn at(brokers: &str, partitions: i32) -> Self {
         let deployment = Self::without_topics(brokers).await;
+        deployment.create_topics(partitions).await;
+        deployment
+    }
+
+    /// The same on a Postgres of the test's own, by the URL of one of its databases.
+    pub async fn on(server: &str, partitions: i32) -> Self {
+        let deployment = Self::between(&brokers(), server).await;
         deployment.create_topics(partitions).await;
         deployment
     }
@@ -52,10 +65,13 @@ impl Deployment {
 
     /// A fresh database, migrated, and the names of four topics that nobody has made.
     pub async fn without_topics(brokers: &str) -> Self {
+        Self::between(brokers, &from_environment("SESSIONFOLD_DEV_POSTGRES_URL")).await
+    }
+
+    async fn between(brokers: &str, server: &str) -> Self {
         let id = Uuid::now_v7().simple().to_string();
         let database = format!("test_{id}");
-        let server = from_environment("SESSIONFOLD_DEV_POSTGRES_URL");
-        let mut connection = PgConnection::connect(&server).await.unwrap();
+        let mut connection = PgConnection::connect(server).await.unwrap();
         connection.execute(AssertSqlSafe(format!("CREATE DATABASE {database}"))).await.unwrap();
         let (base, _) = server.rsplit_once('/').unwrap();
         let url = format!("{base}/{database}");
@@ -154,7 +170,11 @@ impl Sender {
 
 /// Drains with this configuration, in this process.
 pub async fn drain(config: &Config) -> Totals {
-    let service =
-        Service::start(config, open_store(config), Aggregators::new(convergent(config)), Until::Drained).unwrap();
+    drain_into(config, open_store(config)).await
+}
+
+/// The same into a store that the test keeps, to ask it for its statistics.
+pub async fn drain_into(config: &Config, store: Store) -> Totals {
+    let service = Service::start(config, store, Aggregators::new(convergent(config)), Until::Drained).unwrap();
     service.run().await.unwrap()
 }

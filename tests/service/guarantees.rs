@@ -24,7 +24,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn records(records: u64, seed: u64) -> Vec<GeneratedRecord> {
+pub fn records(records: u64, seed: u64) -> Vec<GeneratedRecord> {
     Generator::new(Shape { records, seed, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() }).collect()
 }
 

@@ -6,7 +6,9 @@ mod by_tool;
 mod deployment;
 mod expected;
 mod flow;
+mod outage;
 mod program;
+mod proxy;
 mod records;
 mod tables;
 

@@ -34,7 +34,7 @@ impl Instance {
 
     /// Resident memory in MB; none once it has ended.
     pub fn resident_mb(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
         let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim_end_matches("kB").trim();
         Some(kilobytes.parse::<u64>().ok()? / 1_000)
     }

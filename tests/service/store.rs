@@ -86,44 +86,6 @@ async fn a_batch_takes_the_same_number_of_statements_whatever_its_size() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_postgres_refuses_becomes_a_dead_letter_and_the_rest_goes_on() {
-    let mut deployment = Deployment::new(1).await;
-    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "5000");
-    let sent = good_records(5_000);
-    let expected = Expected::of(&sent);
-    let refused = expected
-        .stored_events()
-        .into_iter()
-        .find_map(|event| match &event.body {
-            sessionfold::event::Body::Prompt(prompt) => Some(prompt.prompt_id),
-            _ => None,
-        })
-        .unwrap();
-    let mut connection = deployment.connect().await;
-    let constraint = format!("ALTER TABLE prompts ADD CONSTRAINT no_such_prompt CHECK (prompt_id <> '{refused}')");
-    connection.execute(sqlx::AssertSqlSafe(constraint)).await.unwrap();
-    deployment.send(&sent).await;
-
-    let totals = deployment.drain().await;
-
-    let dead: Vec<(String, Vec<u8>, String)> =
-        sqlx::query_as("SELECT reason, value, detail FROM dead_letters").fetch_all(&mut connection).await.unwrap();
-    assert!(!dead.is_empty());
-    for (reason, value, detail) in &dead {
-        assert_eq!(reason, "unstorable");
-        assert!(String::from_utf8_lossy(value).contains(&refused.to_string()));
-        assert!(!detail.contains(&refused.to_string()), "{detail}");
-    }
-    // Everything else is there, as if those records had never been sent.
-    let others = sent.iter().filter(|record| !dead.iter().any(|(_, value, _)| record.value.as_ref() == Some(value)));
-    let mut rest = Expected::of(others);
-    rest.dead_letters = dead.iter().map(|(reason, value, _)| (reason.clone(), Some(value.clone()))).collect();
-    rest.records = expected.records;
-    assert_tables_equal(&deployment, &rest).await;
-    assert_eq!(totals.records(), expected.records);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_session_deleted_meanwhile_is_folded_from_nothing_again() {
     let deployment = Deployment::new(1).await;
     let sent = good_records(2_000);
