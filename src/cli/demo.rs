@@ -79,7 +79,10 @@ async fn demonstrate(settings: SettingsArgs, args: &DemoArgs, sides: SideAggrega
     if keep {
         let left = stack.detach();
         println!("\nthe broker and Postgres are left running. Look further with\n  {}", left.psql_line);
-        println!("and the tables in schema {}. End both with\n  {}", config.postgres.schema, left.stop_line());
+        println!("and the tables in schema {}, or with this program's commands, after", config.postgres.schema);
+        println!("  export SESSIONFOLD_KAFKA__BROKERS={}", left.bootstrap);
+        println!("  export SESSIONFOLD_POSTGRES__URL={}", left.postgres_url);
+        println!("End both with\n  {}", left.stop_line());
     } else {
         stack.stop().await;
         println!("\nthe broker and Postgres are ended; `make demo KEEP=1` leaves them running");

@@ -108,9 +108,9 @@ impl fmt::Display for AggregatorId {
 pub enum Verdict {
     /// It is in the state now.
     Applied,
-    /// It says nothing new; the state is as it was, and the event isn't kept.
+    /// It says nothing new; the state is as it was. From the session's own aggregator: the event isn't kept.
     Duplicate,
-    /// It is not taken; the state is as it was, and the event isn't kept.
+    /// It is not taken; the state is as it was. From the session's own aggregator: the event isn't kept.
     Rejected(Rejection),
 }
 

@@ -13,7 +13,7 @@ use super::{
     *,
 };
 use crate::{
-    event::{Body, Count, EndReason, Ended, EventTime, Prompt, RedactedText, SessionId},
+    event::{Body, Count, EndReason, Ended, EventTime, Prompt, RedactedText, SessionId, Tool},
     fold::{AggregatorId, Reference, Verdict},
 };
 
@@ -108,6 +108,27 @@ const FORGETFUL: Plain<Forgetful> = Plain(|state, _| {
     state.hidden += 1;
     state.shown = state.hidden;
 });
+
+#[test]
+fn an_aggregator_that_keeps_the_last_text_to_arrive_breaks_permutation() {
+    let last_preview = Plain(|state: &mut String, event| {
+        if let Body::Prompt(prompt) = &event.body {
+            *state = prompt.prompt_preview.as_str().to_owned();
+        }
+    });
+    assert_two_in_two_orders(&violation_of(last_preview));
+}
+
+/// Addition of fractions isn't associative: they are summed as whole milliseconds.
+#[test]
+fn an_aggregator_that_sums_fractions_breaks_permutation() {
+    let seconds = Plain(|state: &mut f64, event| {
+        if let Body::Tool(Tool { duration_ms: Some(duration), .. }) = &event.body {
+            *state += duration.get() as f64 / 1_000.0;
+        }
+    });
+    assert_eq!(violation_of(seconds).law(), Law::Permutation);
+}
 
 #[test]
 fn an_aggregator_whose_state_loses_something_in_json_breaks_serialisation() {

@@ -114,7 +114,7 @@ fn side_states<S>(stored: &StoredSession, folded: &SessionChange<'_, S>) -> Vec<
     let difference = |name: &(String, String)| {
         let (stored_state, expected) = (stored.sides.get(name), expected.get(name));
         let is_same = stored_state.zip(expected).is_some_and(|(stored, expected)| same(stored, expected));
-        let field = || format!("aggregates {} {:?}", name.0, name.1);
+        let field = || format!("aggregates {} '{}'", name.0, name.1);
         let value = |state: Option<&Value>| state.cloned().unwrap_or_else(|| "missing".into());
         (!is_same).then(|| Difference::new(&stored.session_id, field(), value(stored_state), value(expected)))
     };

@@ -215,7 +215,7 @@ async fn changed_deleted_and_surplus_states_are_named_and_repaired() {
     verification.compare(&mut report, |_| {}).await.unwrap();
     let named = |what: &str| report.differences.iter().any(|found| found.field.starts_with(what));
     assert_eq!(report.difference_count, 3, "{report:?}");
-    assert!(named("aggregates by_tool") && named("aggregates failing_tools") && named("aggregates by_tool \"no such"));
+    assert!(named("aggregates by_tool") && named("aggregates failing_tools") && named("aggregates by_tool 'no such"));
 
     let mut report = Report::new(100);
     verification.repair(&mut report, |_| {}).await.unwrap();
