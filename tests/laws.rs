@@ -52,7 +52,7 @@ fn the_ready_made_events_have_versions_that_compete_and_times_that_tie() {
         by_key.entry((event.session_id.clone(), event.key())).or_default().push(event);
     }
     let has = |differ: fn(&Event, &Event) -> bool| {
-        by_key.values().any(|versions| versions.iter().any(|version| differ(version, &versions[0])))
+        by_key.values().any(|versions| versions.iter().any(|one| versions.iter().any(|other| differ(one, other))))
     };
     assert!(has(|a, b| a.emitted_at != b.emitted_at));
     assert!(has(|a, b| a.emitted_at == b.emitted_at && a.causation_id != b.causation_id));
