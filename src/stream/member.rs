@@ -30,8 +30,6 @@ pub(super) fn join(
     // whole limit in less.
     prefer(&mut client, "fetch.queue.backoff.ms", "10");
     prefer(&mut client, "allow.auto.create.topics", "false");
-    // A topic that was away for a moment is taken for missing until the next look. The default is five minutes.
-    prefer(&mut client, "topic.metadata.refresh.interval.ms", "10000");
     client
         .set("group.id", &config.group_id)
         .set("enable.auto.commit", "false")

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -94,6 +95,11 @@ impl Instance {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1_024
+    }
+
+    /// The signal that has ended it, if one has.
+    pub fn ended_by_signal(&mut self) -> Option<i32> {
+        self.process.try_wait().unwrap()?.signal()
     }
 
     /// Waits until it ends by itself.
