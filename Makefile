@@ -27,7 +27,8 @@ test: install ## Check the format, the lints and all tests, on a private broker 
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --no-run
-	target/debug/sessionfold dev run -- $(CARGO) test --locked
+	# Most tests wait for a broker, so more of them than there are cores run at a time.
+	RUST_TEST_THREADS=4 target/debug/sessionfold dev run -- $(CARGO) test --locked
 
 # One at a time: they measure memory, and kill what others would share.
 faults: install ## Run the faults that take minutes, each on a private broker and Postgres
