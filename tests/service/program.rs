@@ -35,9 +35,14 @@ impl Instance {
 
     /// Resident memory in MB; none once it has ended.
     pub fn resident_mb(&self) -> Option<u64> {
+        Some(self.memory("VmRSS:")? / 1_000_000)
+    }
+
+    /// A line of what Linux knows of its memory, in bytes; none once it has ended.
+    fn memory(&self, line: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim_end_matches("kB").trim();
-        Some(kilobytes.parse::<u64>().ok()? / 1_000)
+        let kibibytes = status.lines().find_map(|found| found.strip_prefix(line))?.trim().strip_suffix(" kB")?;
+        Some(kibibytes.parse::<u64>().ok()? * 1_024)
     }
 
     /// Asks it to stop.
@@ -92,9 +97,7 @@ impl Instance {
 
     /// The most memory that it ever had at once, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1_024
+        self.memory("VmHWM:").unwrap()
     }
 
     /// The signal that has ended it, if one has.

@@ -24,15 +24,12 @@ use crate::{
     crashes::{committed_records, until_committed},
     deployment::{Deployment, MAX_VALUE_BYTES},
     expected::Expected,
+    guarantees::records,
     program::{Instance, run, until},
     tables::assert_tables_equal,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn records(records: u64, seed: u64) -> Vec<GeneratedRecord> {
-    Generator::new(Shape { records, seed, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() }).collect()
-}
 
 /// For runs of any length: nothing is timed out, since the model knows no clock.
 fn without_sweep(deployment: &mut Deployment) {

@@ -4,7 +4,7 @@ use std::{ops::Range, time::Duration};
 
 use sessionfold::{
     event::EventKind,
-    generate::{GeneratedRecord, Generator, Shape},
+    generate::GeneratedRecord,
     service::{Service, open_store},
     stream::Until,
 };
@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use crate::{
     crashes::committed_records,
-    deployment::{Deployment, MAX_VALUE_BYTES},
+    deployment::Deployment,
     expected::Expected,
+    guarantees::records,
     program::{Instance, until},
     tables::assert_tables_equal,
 };
@@ -157,16 +158,12 @@ impl Memory {
     }
 }
 
-fn backlog(records: u64) -> Vec<GeneratedRecord> {
-    Generator::new(Shape { records, seed: 41, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() }).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; `make faults`"]
 async fn a_backlog_of_a_million_events_takes_no_more_memory_than_a_small_one() {
     let mut deployment = Deployment::new(6).await;
     deployment.settings.retain(|(name, _)| name != "SESSIONFOLD_BATCH__MAX_EVENTS");
-    let sent = backlog(1_000_000);
+    let sent = records(1_000_000, 41);
     deployment.send(&sent).await;
     let expected = Expected::of(&sent);
     drop(sent);
@@ -198,7 +195,7 @@ async fn a_producer_faster_than_the_database_for_a_minute_fills_the_log_and_not_
         )
         .await
         .unwrap();
-    let sent = backlog(900_000);
+    let sent = records(900_000, 41);
     let mut instance = Instance::start(&deployment, &["run"]);
     let mut memory = Memory::default();
     for second in sent.chunks(sent.len() / 60) {

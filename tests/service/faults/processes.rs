@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use sessionfold::generate::{GeneratedRecord, Generator, Shape};
+use sessionfold::generate::GeneratedRecord;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     crashes::{committed_records, until_committed},
-    deployment::{Deployment, MAX_VALUE_BYTES},
+    deployment::Deployment,
     expected::Expected,
     flow::Flow,
+    guarantees::records,
     program::{Instance, until},
     tables::assert_tables_equal,
 };
@@ -27,10 +28,6 @@ async fn deployment(partitions: i32, max_events: u32) -> Deployment {
     deployment.set("SESSIONFOLD_SWEEP__INTERVAL", "1h");
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", &max_events.to_string());
     deployment
-}
-
-fn records(records: u64, seed: u64) -> Vec<GeneratedRecord> {
-    Generator::new(Shape { records, seed, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() }).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
