@@ -21,7 +21,7 @@ pub(super) fn join(
     // Keeps a partition number of all topics, and so a session, with one member.
     prefer(&mut client, "partition.assignment.strategy", "range");
     // What librdkafka fetches ahead lies in memory too.
-    prefer(&mut client, "queued.max.messages.kbytes", "16384");
+    prefer(&mut client, "queued.max.messages.kbytes", "8192");
     // That limit is looked at before a fetch, and not during it: each partition may answer with so much, which
     // compression makes several times as much. 24 partitions of a megabyte were 100 MB.
     prefer(&mut client, "max.partition.fetch.bytes", "131072");
