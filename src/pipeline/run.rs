@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{FutureExt, future::try_join_all};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -11,7 +12,7 @@ use crate::{
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
     store::{self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Storage, StoreError},
-    stream::{Batch, Input, Lease, Notice, ReadProgress},
+    stream::{Batch, Lease, Notice, ReadProgress},
 };
 
 use super::{
@@ -75,8 +76,8 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
     ///
     /// # Errors
     /// See [`PipelineError`].
-    pub async fn run<C: Source>(&mut self, mut consumer: C) -> Result<Totals, PipelineError> {
-        let result = self.process_all(&mut consumer).await;
+    pub async fn run<C: Source>(&mut self, consumer: C) -> Result<Totals, PipelineError> {
+        let result = self.process_all(&consumer).await;
         let progress = Arc::clone(consumer.progress());
         let closed = consumer.close().await;
         result?;
@@ -93,20 +94,40 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         Ok(totals)
     }
 
-    async fn process_all<C: Source>(&mut self, consumer: &mut C) -> Result<(), PipelineError> {
-        while let Some(input) = consumer.next().await {
-            match input {
-                Input::Notice(notice) => self.on_notice(consumer, notice).await?,
-                Input::Batch(batch) => {
-                    let span = tracing::info_span!("batch", correlation_id = %Uuid::now_v7());
-                    self.process(consumer, batch).instrument(span).await?;
-                }
+    /// Works on all lanes, and heeds the notices meanwhile.
+    async fn process_all<C: Source>(&self, consumer: &C) -> Result<(), PipelineError> {
+        let lanes = try_join_all((0..consumer.lanes()).map(|lane| self.process_lane(consumer, lane)));
+        tokio::select! {
+            biased;
+            result = self.heed_notices(consumer) => result?,
+            result = lanes => { result?; }
+        }
+        // What the polling thread said last must not be missed, least of all why it stopped.
+        while let Some(Some(notice)) = consumer.notice().now_or_never() {
+            if matches!(notice, Notice::Halted(_) | Notice::Failed(_)) {
+                self.on_notice(consumer, notice).await?;
             }
         }
         Ok(())
     }
 
-    async fn on_notice(&mut self, consumer: &impl Source, notice: Notice) -> Result<(), PipelineError> {
+    async fn process_lane(&self, consumer: &impl Source, lane: usize) -> Result<(), PipelineError> {
+        while let Some(batch) = consumer.batch(lane).await {
+            let span = tracing::info_span!("batch", lane, correlation_id = %Uuid::now_v7());
+            self.process(consumer, batch).instrument(span).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends only with an error, or the polling thread.
+    async fn heed_notices(&self, consumer: &impl Source) -> Result<(), PipelineError> {
+        while let Some(notice) = consumer.notice().await {
+            self.on_notice(consumer, notice).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_notice(&self, consumer: &impl Source, notice: Notice) -> Result<(), PipelineError> {
         match notice {
             Notice::Granted(leases) => self.start_from_checkpoints(consumer, leases).await?,
             Notice::Located(starts) => self.start_from_kafka(consumer, starts).await?,

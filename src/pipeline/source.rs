@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     record::{NextOffset, TopicPartition},
     store::Committed,
-    stream::{Consumer, Input, Lease, Leases, ReadProgress, StreamError},
+    stream::{Batch, Consumer, Lease, Leases, Notice, ReadProgress, StreamError},
 };
 
 /// A member of a consumer group. [`Consumer`] is one of Kafka's; a simulation has one of its own.
@@ -14,8 +14,14 @@ use crate::{
 /// told here is obeyed later, in order.
 #[expect(async_fn_in_trait, reason = "a pipeline is driven where it was made, so nobody asks for `Send`")]
 pub trait Source {
-    /// What comes next; none once reading has ended. Dropping the future loses nothing.
-    async fn next(&mut self) -> Option<Input>;
+    /// How many lanes of batches there are, which are worked on side by side.
+    fn lanes(&self) -> usize;
+
+    /// The next batch of a lane; none once reading has ended. Dropping the future loses nothing.
+    async fn batch(&self, lane: usize) -> Option<Batch>;
+
+    /// What there is to heed beside the batches. Dropping the future loses nothing.
+    async fn notice(&self) -> Option<Notice>;
 
     fn leases(&self) -> &Leases;
 
@@ -39,8 +45,16 @@ pub trait Source {
 }
 
 impl Source for Consumer {
-    async fn next(&mut self) -> Option<Input> {
-        self.next().await
+    fn lanes(&self) -> usize {
+        self.lanes()
+    }
+
+    async fn batch(&self, lane: usize) -> Option<Batch> {
+        self.batch(lane).await
+    }
+
+    async fn notice(&self) -> Option<Notice> {
+        self.notice().await
     }
 
     fn leases(&self) -> &Leases {

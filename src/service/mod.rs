@@ -104,6 +104,7 @@ impl<A: SessionAggregator> Service<A> {
                 max_bytes: config.batch.max_bytes.get(),
                 max_wait: config.batch.max_wait,
             },
+            lanes: config.batch.lanes,
             until,
         })?;
         let options =

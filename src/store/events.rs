@@ -3,13 +3,13 @@
 /// The columns that all three tables have, in the order of [`CommonColumns::bind`].
 macro_rules! common_columns {
     () => {
-        "session_id, emitted_at, entity_id, correlation_id, causation_id, task_id, action_description, arrival"
+        "session_id, emitted_at, entity_id, correlation_id, causation_id, task_id, action_description"
     };
 }
 
 macro_rules! common_types {
     () => {
-        "$1::text[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bigint[]"
+        "$1::text[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[]"
     };
 }
 
@@ -28,19 +28,16 @@ use uuid::Uuid;
 
 use crate::event::{Body, Event, EventTime, RedactedText, SessionId, TaskId};
 
-use super::error::StoreError;
+use super::{copy::RowWriter, error::StoreError};
 
-/// Every statement of these tables.
-pub(super) const STATEMENTS: [&str; 12] = [
-    prompts::INSERT,
+/// Every statement of these tables that can be prepared, which a COPY can't: its columns are those that are read.
+pub(super) const STATEMENTS: [&str; 9] = [
     prompts::REPLACE,
     prompts::FIND,
     prompts::OF_SESSIONS,
-    tools::INSERT,
     tools::REPLACE,
     tools::FIND,
     tools::OF_SESSIONS,
-    lifecycle::INSERT,
     lifecycle::REPLACE,
     lifecycle::FIND,
     lifecycle::OF_SESSIONS,
@@ -54,9 +51,17 @@ pub(super) struct NewRow<'a> {
     pub(super) arrival: Option<i64>,
 }
 
-impl<'a> NewRow<'a> {
-    pub(super) fn of(event: &'a Event) -> Self {
-        Self { event, arrival: None }
+impl NewRow<'_> {
+    /// Writes the columns that all three tables have.
+    fn write_common(&self, row: &mut RowWriter<'_>) {
+        let event = self.event;
+        row.text(event.session_id.as_str());
+        row.timestamptz(event.emitted_at.as_utc());
+        row.uuid(event.entity_id);
+        row.uuid(event.correlation_id);
+        row.uuid(event.causation_id);
+        row.nullable(event.task_id.as_ref().map(TaskId::as_str), RowWriter::text);
+        row.text(event.action_description.as_str());
     }
 }
 
@@ -82,17 +87,16 @@ impl From<Unreadable> for StoreError {
 
 /// Adds events that are not stored yet. Their sessions' rows were written before, in this transaction.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    prompts::write(prompts::INSERT, connection, rows.iter().copied()).await?;
-    tools::write(tools::INSERT, connection, rows.iter().copied()).await?;
-    lifecycle::write(lifecycle::INSERT, connection, rows.iter().copied()).await
+    prompts::copy(connection, rows).await?;
+    tools::copy(connection, rows).await?;
+    lifecycle::copy(connection, rows).await
 }
 
 /// Puts events in the place of stored ones with the same keys.
 pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
-    let rows = || events.iter().copied().map(NewRow::of);
-    prompts::write(prompts::REPLACE, connection, rows()).await?;
-    tools::write(tools::REPLACE, connection, rows()).await?;
-    lifecycle::write(lifecycle::REPLACE, connection, rows()).await
+    prompts::replace(connection, events).await?;
+    tools::replace(connection, events).await?;
+    lifecycle::replace(connection, events).await
 }
 
 /// Hands over the stored events that have the same keys as these.
@@ -162,12 +166,10 @@ struct CommonColumns<'a> {
     causation_id: Vec<Uuid>,
     task_id: Vec<Option<&'a str>>,
     action_description: Vec<&'a str>,
-    arrival: Vec<Option<i64>>,
 }
 
 impl<'a> CommonColumns<'a> {
-    fn push(&mut self, row: NewRow<'a>) {
-        let event = row.event;
+    fn push(&mut self, event: &'a Event) {
         self.session_id.push(event.session_id.as_str());
         self.emitted_at.push(event.emitted_at.as_utc());
         self.entity_id.push(event.entity_id);
@@ -175,10 +177,9 @@ impl<'a> CommonColumns<'a> {
         self.causation_id.push(event.causation_id);
         self.task_id.push(event.task_id.as_ref().map(TaskId::as_str));
         self.action_description.push(event.action_description.as_str());
-        self.arrival.push(row.arrival);
     }
 
-    /// Binds `$1` to `$8`.
+    /// Binds `$1` to `$7`.
     fn bind<'q>(&'q self, query: Statement<'q>) -> Statement<'q> {
         query
             .bind(&self.session_id)
@@ -188,7 +189,6 @@ impl<'a> CommonColumns<'a> {
             .bind(&self.causation_id)
             .bind(&self.task_id)
             .bind(&self.action_description)
-            .bind(&self.arrival)
     }
 }
 

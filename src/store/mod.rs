@@ -2,7 +2,7 @@
 //!
 //! A batch is read for ([`Store::standing`]), folded elsewhere, and committed ([`Store::commit`]) in one transaction
 //! with its checkpoints, dead letters and transitions. The number of statements does not depend on the number of
-//! events: rows travel as arrays. Optimistic concurrency: every change of a session's events raises the version of its
+//! events: rows travel as arrays, or by COPY. Optimistic concurrency: every change of a session's events raises the version of its
 //! row, so a commit whose versions still stand was folded from what is stored.
 
 mod adopted_offsets;
@@ -12,6 +12,7 @@ mod breaker;
 mod checkpoints;
 mod claims;
 mod commit;
+mod copy;
 mod dead_letters;
 mod error;
 mod events;

@@ -143,7 +143,7 @@ impl Poller {
     /// Lets go of what was read under leases that have ended.
     fn discard_ended(&mut self) {
         let leases = &self.leases;
-        let discarded = self.builder.discard(|lease| !leases.is_current(lease));
+        let discarded = self.lanes.discard(|lease| !leases.is_current(lease));
         self.progress.add_discarded(discarded);
     }
 

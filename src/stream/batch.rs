@@ -138,13 +138,13 @@ impl BatchBuilder {
         self.batch.items.len() >= self.limits.max_events || self.bytes >= self.limits.max_bytes
     }
 
-    pub(super) fn is_due(&self) -> bool {
-        self.begun.is_some_and(|begun| begun.elapsed() >= self.limits.max_wait)
+    /// When its first record came.
+    pub(super) fn begun(&self) -> Option<Instant> {
+        self.begun
     }
 
-    /// How long until [`Self::is_due`].
-    pub(super) fn time_left(&self) -> Option<Duration> {
-        self.begun.map(|begun| self.limits.max_wait.saturating_sub(begun.elapsed()))
+    pub(super) fn max_wait(&self) -> Duration {
+        self.limits.max_wait
     }
 
     /// Hands out the batch, counted as in flight, and starts another.

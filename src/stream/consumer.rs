@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     record::{NextOffset, TopicPartition},
@@ -19,8 +19,9 @@ use crate::{
 use super::{
     batch::Batch,
     error::StreamError,
+    lanes::Lanes,
     lease::{Lease, Leases},
-    messages::{Command, Input, Notice},
+    messages::{Command, Notice},
     options::ConsumerOptions,
     poller::Poller,
     progress::ReadProgress,
@@ -38,12 +39,12 @@ impl Stopper {
 
 /// A consumer of a group, polled by a thread of its own.
 ///
-/// Batches end (their channel closes) when reading has stopped or the log was drained; the member stays in the group
+/// Batches end (their channels close) when reading has stopped or the log was drained; the member stays in the group
 /// until [`Self::close`].
 #[derive(Debug)]
 pub struct Consumer {
-    batches: mpsc::Receiver<Batch>,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    lanes: Vec<Mutex<mpsc::Receiver<Batch>>>,
+    notices: Mutex<mpsc::UnboundedReceiver<Notice>>,
     pub leases: Arc<Leases>,
     pub progress: Arc<ReadProgress>,
     commands: Sender<Command>,
@@ -57,15 +58,14 @@ impl Consumer {
     /// # Errors
     /// If librdkafka refuses the configuration, or the thread can't be started.
     pub fn start(options: ConsumerOptions) -> Result<Self, StreamError> {
-        // One batch waits while another is worked on; a third is being filled. That bounds the memory.
-        let (batch_sender, batches) = mpsc::channel(1);
+        let (lanes, batches) = Lanes::open(options.limits, options.lanes);
         let (notice_sender, notices) = mpsc::unbounded_channel();
         let (commands, command_receiver) = channel();
         let (leases, progress) = (Arc::new(Leases::default()), Arc::new(ReadProgress::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let poller = Poller::new(
             options,
-            batch_sender,
+            lanes,
             notice_sender,
             command_receiver,
             Arc::clone(&leases),
@@ -76,29 +76,27 @@ impl Consumer {
             .name("kafka-poll".to_owned())
             .spawn(move || poller.run())
             .map_err(StreamError::Thread)?;
-        Ok(Self { batches, notices, leases, progress, commands, stop, thread })
+        let lanes = batches.into_iter().map(Mutex::new).collect();
+        Ok(Self { lanes, notices: Mutex::new(notices), leases, progress, commands, stop, thread })
     }
 
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.stop))
     }
 
-    /// What comes next; none once reading has ended. Notices come first. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Input> {
-        tokio::select! {
-            biased;
-            Some(notice) = self.notices.recv() => Some(Input::Notice(notice)),
-            batch = self.batches.recv() => match batch {
-                Some(batch) => Some(Input::Batch(batch)),
-                None => self.last_word().map(Input::Notice),
-            },
-        }
+    /// How many lanes there are.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
     }
 
-    /// What the polling thread said last must not be missed, least of all why it stopped.
-    fn last_word(&mut self) -> Option<Notice> {
-        std::iter::from_fn(|| self.notices.try_recv().ok())
-            .find(|notice| matches!(notice, Notice::Halted(_) | Notice::Failed(_)))
+    /// The next batch of a lane; none once reading has ended. Dropping the future loses nothing.
+    pub async fn batch(&self, lane: usize) -> Option<Batch> {
+        self.lanes[lane].lock().await.recv().await
+    }
+
+    /// What the polling thread has to say next. Dropping the future loses nothing.
+    pub async fn notice(&self) -> Option<Notice> {
+        self.notices.lock().await.recv().await
     }
 
     /// Asks Kafka where these partitions, which have no checkpoint, would start.
@@ -127,9 +125,9 @@ impl Consumer {
     /// If the polling thread panicked, now or before.
     pub async fn close(self) -> Result<(), StreamError> {
         self.tell(Command::Close);
-        let Self { thread, batches, notices, .. } = self;
+        let Self { thread, lanes, notices, .. } = self;
         // The thread may wait for room in a channel.
-        drop((batches, notices));
+        drop((lanes, notices));
         match tokio::task::spawn_blocking(move || thread.join()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(StreamError::Panicked),

@@ -5,14 +5,7 @@ use crate::{
     store::Committed,
 };
 
-use super::{batch::Batch, error::StreamError, lease::Lease};
-
-/// What a pipeline hears of a consumer.
-#[derive(Debug)]
-pub enum Input {
-    Batch(Batch),
-    Notice(Notice),
-}
+use super::{error::StreamError, lease::Lease};
 
 /// What the polling thread tells the pipeline, beside the batches.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! How a consumer reads.
 
+use std::num::NonZeroUsize;
+
 use crate::{config::KafkaConfig, event::Decoder};
 
 use super::batch::BatchLimits;
@@ -17,6 +19,9 @@ pub enum Until {
 pub struct ConsumerOptions {
     pub kafka: KafkaConfig,
     pub decoder: Decoder,
+    /// Of all lanes together.
     pub limits: BatchLimits,
+    /// How many batches are worked on side by side.
+    pub lanes: NonZeroUsize,
     pub until: Until,
 }

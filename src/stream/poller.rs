@@ -18,7 +18,7 @@ use rdkafka::{
     message::BorrowedMessage,
     statistics::Broker,
 };
-use tokio::sync::mpsc::{Sender, UnboundedSender, error::TrySendError};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     event::Decoder,
@@ -27,8 +27,8 @@ use crate::{
 };
 
 use super::{
-    batch::{Batch, BatchBuilder, InFlightCount},
     error::StreamError,
+    lanes::{HandOver, Lanes},
     lease::Leases,
     member,
     messages::{Command, Notice},
@@ -48,10 +48,8 @@ pub(super) struct Poller {
     pub(super) consumer: BaseConsumer<Callbacks>,
     decoder: Decoder,
     until: Until,
-    pub(super) builder: BatchBuilder,
+    pub(super) lanes: Lanes,
     pub(super) readings: HashMap<TopicPartition, Reading>,
-    batches: Option<Sender<Batch>>,
-    in_flight: InFlightCount,
     notices: UnboundedSender<Notice>,
     commands: Receiver<Command>,
     pub(super) leases: Arc<Leases>,
@@ -69,7 +67,7 @@ pub(super) struct Poller {
 impl Poller {
     pub(super) fn new(
         options: ConsumerOptions,
-        batches: Sender<Batch>,
+        lanes: Lanes,
         notices: UnboundedSender<Notice>,
         commands: Receiver<Command>,
         leases: Arc<Leases>,
@@ -84,10 +82,8 @@ impl Poller {
             consumer,
             decoder: options.decoder,
             until: options.until,
-            builder: BatchBuilder::new(options.limits),
+            lanes,
             readings: HashMap::new(),
-            batches: Some(batches),
-            in_flight: InFlightCount::default(),
             notices,
             commands,
             leases,
@@ -106,10 +102,10 @@ impl Poller {
             self.turn(true);
         }
         // What was read is handed over before the channel closes. With nobody to take it, it is read again later.
-        while !self.closing && !self.builder.is_empty() {
+        while !self.closing && !self.lanes.is_empty() {
             self.turn(false);
         }
-        self.batches = None;
+        self.lanes.close();
         while !self.closing {
             self.turn(false);
         }
@@ -122,7 +118,7 @@ impl Poller {
 
     /// The group has answered, and everything that it gave us was read to its end and committed.
     fn is_drained(&mut self) -> bool {
-        if !self.builder.is_empty() || !self.in_flight.is_zero() {
+        if !self.lanes.is_empty() || !self.lanes.is_nothing_in_flight() {
             return false;
         }
         // A batch may have ended in a fence, by which its partitions start anew: that is heard before the end is judged.
@@ -136,7 +132,7 @@ impl Poller {
         self.obey_commands();
         if !reading && !self.paused {
             self.pause();
-        } else if reading && self.paused && !self.builder.is_full() {
+        } else if reading && self.paused && !self.lanes.is_full() {
             // The full batch was handed over, or let go of.
             self.resume();
         }
@@ -164,12 +160,12 @@ impl Poller {
 
     fn poll(&mut self) {
         // A batch that is due and finds no room must not make the thread spin.
-        let timeout = self.builder.time_left().map_or(POLL, |left| left.clamp(LEAST_POLL, POLL));
+        let timeout = self.lanes.time_left().map_or(POLL, |left| left.clamp(LEAST_POLL, POLL));
         // The message borrows the consumer, which `self` owns beside what the message changes.
         match self.consumer.poll(timeout) {
             Some(Ok(message)) => {
-                let (readings, builder) = (&mut self.readings, &mut self.builder);
-                receive(&message, readings, builder, &self.decoder, &self.progress);
+                let (readings, lanes) = (&mut self.readings, &mut self.lanes);
+                receive(&message, readings, lanes, &self.decoder, &self.progress);
             }
             Some(Err(error)) => self.on_error(&error),
             None => {}
@@ -180,31 +176,23 @@ impl Poller {
         }
     }
 
-    /// Hands over the batch if it is full, or old enough, or the last one. False while a full one must wait.
+    /// Hands over the batches that have to go. False while a full one must wait.
     fn hand_over_if_due(&mut self, last: bool) -> bool {
-        let full = self.builder.is_full();
-        if self.builder.is_empty() || !(full || last || self.builder.is_due()) {
-            return true;
-        }
-        let Some(batches) = &self.batches else { return true };
-        match batches.try_reserve().map(|room| room.send(self.builder.take(&self.in_flight))) {
-            Ok(()) => {
+        match self.lanes.hand_over(last) {
+            HandOver::Done => {
                 self.blocked_since = None;
                 true
             }
-            // The pipeline is gone; nobody will commit what was read.
-            Err(TrySendError::Closed(())) => {
-                self.closing = true;
-                true
-            }
-            // A batch that isn't full grows on while it waits.
-            Err(TrySendError::Full(())) if !full => true,
-            Err(TrySendError::Full(())) => {
+            HandOver::Blocked => {
                 let since = *self.blocked_since.get_or_insert_with(Instant::now);
                 if !self.paused && since.elapsed() >= PAUSE_AFTER {
                     self.pause();
                 }
                 false
+            }
+            HandOver::Closed => {
+                self.closing = true;
+                true
             }
         }
     }
@@ -314,7 +302,7 @@ impl Poller {
 
     /// Dropping the consumer leaves the group.
     fn leave(self) {
-        self.progress.add_discarded(self.builder.len());
+        self.progress.add_discarded(self.lanes.len());
         drop(self.consumer);
     }
 }
@@ -331,7 +319,7 @@ pub(super) fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>)
 fn receive(
     message: &BorrowedMessage<'_>,
     readings: &mut HashMap<TopicPartition, Reading>,
-    builder: &mut BatchBuilder,
+    lanes: &mut Lanes,
     decoder: &Decoder,
     progress: &ReadProgress,
 ) {
@@ -344,6 +332,6 @@ fn receive(
     progress.add_read();
     let record = wire::record(message);
     let decoded = decoder.decode(record.wire());
-    builder.push(reading.lease(), reading.position(), offset, record, decoded);
+    lanes.push(reading.lease(), reading.position(), offset, record, decoded);
     reading.advance(offset);
 }

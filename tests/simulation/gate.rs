@@ -1,6 +1,12 @@
 //! Where a member's calls of the store wait until the schedule says what becomes of them.
 
-use std::{cell::Cell, fmt, future::poll_fn, task::Poll};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    task::Poll,
+};
 
 use proptest::prelude::*;
 use sessionfold::store::{Failure, StoreError};
@@ -65,17 +71,18 @@ impl Outcome {
     }
 }
 
-/// One member's gate.
+/// One member's gate. Its lanes may wait there side by side; they pass one after the other.
 #[derive(Default)]
 pub struct Gate {
-    waiting: Cell<Option<Call>>,
+    waiting: RefCell<VecDeque<(u64, Call)>>,
+    last_number: Cell<u64>,
     released: Cell<Option<Outcome>>,
 }
 
 impl Gate {
-    /// The call that waits, if one does.
+    /// The call that waits in front, if one does.
     pub fn waiting(&self) -> Option<Call> {
-        self.waiting.get()
+        self.waiting.borrow().front().map(|(_, call)| *call)
     }
 
     pub fn release(&self, outcome: Outcome) {
@@ -84,11 +91,29 @@ impl Gate {
 
     /// Waits for the schedule.
     pub async fn pass(&self, call: Call) -> Outcome {
-        self.waiting.set(Some(call));
-        let wait = |_: &mut std::task::Context<'_>| self.released.take().map_or(Poll::Pending, Poll::Ready);
-        let outcome = poll_fn(wait).await;
-        self.waiting.set(None);
-        outcome
+        let place = self.queue(call);
+        let is_in_front = || self.waiting.borrow().front().is_some_and(|(number, _)| *number == place.number);
+        let released = || if is_in_front() { self.released.take() } else { None };
+        poll_fn(|_| released().map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    fn queue(&self, call: Call) -> Place<'_> {
+        let number = self.last_number.get() + 1;
+        self.last_number.set(number);
+        self.waiting.borrow_mut().push_back((number, call));
+        Place { gate: self, number }
+    }
+}
+
+/// A place in the queue, given up when the call has passed or was dropped.
+struct Place<'g> {
+    gate: &'g Gate,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.gate.waiting.borrow_mut().retain(|(number, _)| *number != self.number);
     }
 }
 

@@ -14,12 +14,15 @@ use sessionfold::{
     pipeline::Source,
     record::{NextOffset, RecordOffset, TopicPartition},
     store::Committed,
-    stream::{Batch, Input, Item, Lease, Leases, Notice, ReadProgress, Slice, StreamError},
+    stream::{Batch, Item, Lease, Leases, Notice, ReadProgress, Slice, StreamError},
 };
 
 use crate::{broker::Broker, trace::Trace};
 
-/// How many batches wait for the pipeline at most: one in the channel, one that is being filled.
+/// How many batches are worked on side by side.
+const LANES: usize = 2;
+
+/// How many batches of a lane wait for the pipeline at most: one in the channel, one that is being filled.
 const ROOM: usize = 2;
 
 struct Reading {
@@ -44,7 +47,8 @@ pub struct Poller {
     pub progress: Arc<ReadProgress>,
     readings: BTreeMap<TopicPartition, Reading>,
     notices: VecDeque<Notice>,
-    batches: VecDeque<Batch>,
+    /// By lane.
+    batches: [VecDeque<Batch>; LANES],
     commands: VecDeque<Command>,
     stopping: bool,
     trace: Trace,
@@ -59,7 +63,7 @@ impl Poller {
             progress: Arc::default(),
             readings: BTreeMap::new(),
             notices: VecDeque::new(),
-            batches: VecDeque::new(),
+            batches: Default::default(),
             commands: VecDeque::new(),
             stopping: false,
             trace,
@@ -89,7 +93,7 @@ impl Poller {
 
     /// Whether nothing is under way between this and the pipeline.
     pub fn is_idle(&self) -> bool {
-        self.notices.is_empty() && self.batches.is_empty() && self.commands.is_empty()
+        self.notices.is_empty() && self.batches.iter().all(VecDeque::is_empty) && self.commands.is_empty()
     }
 
     pub fn obey(&mut self) {
@@ -144,18 +148,24 @@ impl Poller {
         }
     }
 
-    /// Reads up to so many records of each partition, in turns, and hands them over as a batch.
+    /// Reads up to so many records of each partition, in turns, and hands them over as a batch a lane.
     pub fn read(&mut self, counts: &[u8]) {
-        if self.stopping || self.batches.len() >= ROOM {
-            return;
+        for lane in 0..LANES {
+            if !self.stopping && self.batches[lane].len() < ROOM {
+                self.read_lane(lane, counts);
+            }
         }
+    }
+
+    fn read_lane(&mut self, lane: usize, counts: &[u8]) {
         let broker = Rc::clone(&self.broker);
         let broker = broker.borrow();
         let (mut slices, mut items) = (Vec::<Slice>::new(), Vec::<Item>::new());
         let most = counts.iter().copied().max().unwrap_or(0);
         for round in 0..most {
             for (partition, reading) in &mut self.readings {
-                if reading.suspended || round >= counts[crate::broker::number_of(partition)] {
+                let number = crate::broker::number_of(partition);
+                if number % LANES != lane || reading.suspended || round >= counts[number] {
                     continue;
                 }
                 let Some((record, decoded)) = broker.read(partition, reading.position) else { continue };
@@ -171,8 +181,8 @@ impl Poller {
             }
         }
         if !items.is_empty() {
-            self.trace.note(format!("    member {}: hands over {} records", self.member, items.len()));
-            self.batches.push_back(Batch::new(slices, items));
+            self.trace.note(format!("    member {}: hands over {} records in lane {lane}", self.member, items.len()));
+            self.batches[lane].push_back(Batch::new(slices, items));
         }
     }
 }
@@ -199,18 +209,25 @@ impl Reader {
 }
 
 impl Source for Reader {
-    /// Notices come first.
-    async fn next(&mut self) -> Option<Input> {
+    fn lanes(&self) -> usize {
+        LANES
+    }
+
+    async fn batch(&self, lane: usize) -> Option<Batch> {
         poll_fn(|_| {
             let mut poller = self.poller.borrow_mut();
-            if let Some(notice) = poller.notices.pop_front() {
-                return Poll::Ready(Some(Input::Notice(notice)));
-            }
-            match poller.batches.pop_front() {
-                Some(batch) => Poll::Ready(Some(Input::Batch(batch))),
+            match poller.batches[lane].pop_front() {
+                Some(batch) => Poll::Ready(Some(batch)),
                 None if poller.stopping => Poll::Ready(None),
                 None => Poll::Pending,
             }
+        })
+        .await
+    }
+
+    async fn notice(&self) -> Option<Notice> {
+        poll_fn(|_| {
+            self.poller.borrow_mut().notices.pop_front().map_or(Poll::Pending, |notice| Poll::Ready(Some(notice)))
         })
         .await
     }

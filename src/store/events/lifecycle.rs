@@ -4,7 +4,10 @@ use sqlx::{PgConnection, postgres::PgRow};
 
 use crate::{
     event::{Body, Count, DurationSeconds, EndReason, Ended, Event, HookSource, Started, Text},
-    store::error::StoreError,
+    store::{
+        copy::{RowWriter, copy_in},
+        error::StoreError,
+    },
 };
 
 use super::{CommonColumns, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
@@ -12,7 +15,7 @@ use super::{CommonColumns, NewRow, StoredEvent, StoredRow, Unreadable, for_each_
 const STARTED: &str = "started";
 const ENDED: &str = "ended";
 
-/// The columns of a row, in the order in which they are bound: the common ones first.
+/// The columns of an event, in the order in which they are bound: the common ones first.
 macro_rules! columns {
     () => {
         concat!(
@@ -22,14 +25,21 @@ macro_rules! columns {
     };
 }
 
-macro_rules! rows {
+/// All columns, in the order in which they are copied.
+macro_rules! stored_columns {
     () => {
-        concat!("unnest(", common_types!(), ", $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::double precision[], $15::bigint[]) AS n(", columns!(), ")")
+        concat!(columns!(), ", arrival")
     };
 }
 
-pub(super) const INSERT: &str =
-    concat!("/* insert_lifecycle_events */ INSERT INTO lifecycle_events (", columns!(), ") SELECT * FROM ", rows!());
+macro_rules! rows {
+    () => {
+        concat!("unnest(", common_types!(), ", $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::double precision[], $14::bigint[]) AS n(", columns!(), ")")
+    };
+}
+
+const COPY: &str =
+    concat!("/* copy_lifecycle_events */ COPY lifecycle_events (", stored_columns!(), ") FROM STDIN (FORMAT binary)");
 
 pub(super) const REPLACE: &str = concat!(
     "/* replace_lifecycle_events */
@@ -45,14 +55,14 @@ pub(super) const REPLACE: &str = concat!(
 
 pub(super) const FIND: &str = concat!(
     "/* find_lifecycle_events */ SELECT ",
-    columns!(),
+    stored_columns!(),
     " FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[]) AS k(key_session_id, key_kind, key_emitted_at, key_causation_id)
     JOIN lifecycle_events ON session_id = key_session_id AND kind = key_kind AND emitted_at = key_emitted_at AND causation_id = key_causation_id"
 );
 
 pub(super) const OF_SESSIONS: &str = concat!(
     "/* lifecycle_events_of_sessions */ SELECT ",
-    columns!(),
+    stored_columns!(),
     " FROM lifecycle_events WHERE session_id = ANY($1::text[])"
 );
 
@@ -69,17 +79,13 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(rows: impl Iterator<Item = NewRow<'a>>) -> Self {
+    fn of(events: &[&'a Event]) -> Self {
         let mut columns = Self::default();
-        for row in rows {
-            let event = row.event;
-            let (started, ended) = match &event.body {
-                Body::Started(started) => (Some(started), None),
-                Body::Ended(ended) => (None, Some(ended)),
-                Body::Prompt(_) | Body::Tool(_) => continue,
-            };
-            columns.common.push(row);
-            columns.push(started, ended);
+        for event in events {
+            if let Some((started, ended)) = lifecycle(event) {
+                columns.common.push(event);
+                columns.push(started, ended);
+            }
         }
         columns
     }
@@ -95,19 +101,42 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Runs [`INSERT`] or [`REPLACE`] with the starts and ends among these events.
-pub(super) async fn write(
-    statement: &'static str,
-    connection: &mut PgConnection,
-    rows: impl Iterator<Item = NewRow<'_>>,
-) -> Result<(), StoreError> {
-    let columns = Columns::of(rows);
+/// What a start or an end has of its own.
+fn lifecycle(event: &Event) -> Option<(Option<&Started>, Option<&Ended>)> {
+    match &event.body {
+        Body::Started(started) => Some((Some(started), None)),
+        Body::Ended(ended) => Some((None, Some(ended))),
+        Body::Prompt(_) | Body::Tool(_) => None,
+    }
+}
+
+/// Adds the starts and ends among these events.
+pub(super) async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+    let own = rows.iter().filter_map(|new| lifecycle(new.event).map(|(started, ended)| (new, started, ended)));
+    copy_in(connection, COPY, own, |row, (new, started, ended)| {
+        new.write_common(row);
+        row.text(if started.is_some() { STARTED } else { ENDED });
+        row.nullable(started.map(|started| started.working_directory.as_str()), RowWriter::text);
+        row.nullable(started.and_then(|started| started.git_branch.as_ref()).map(Text::as_str), RowWriter::text);
+        row.nullable(started.map(|started| started.hook_source.as_str()), RowWriter::text);
+        row.nullable(ended.map(|ended| ended.reason.as_str()), RowWriter::text);
+        let seconds = ended.and_then(|ended| ended.duration_seconds).map(DurationSeconds::get);
+        row.nullable(seconds, RowWriter::double_precision);
+        row.nullable(ended.map(|ended| ended.tools_used_count.get()), RowWriter::bigint);
+        row.nullable(new.arrival, RowWriter::bigint);
+    })
+    .await
+}
+
+/// Puts the starts and ends among these events in the place of stored ones.
+pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
+    let columns = Columns::of(events);
     if columns.kind.is_empty() {
         return Ok(());
     }
     let query = columns
         .common
-        .bind(sqlx::query(statement))
+        .bind(sqlx::query(REPLACE))
         .bind(&columns.kind)
         .bind(&columns.working_directory)
         .bind(&columns.git_branch)
@@ -124,7 +153,7 @@ pub(super) async fn find(
     events: &[&Event],
     take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events.iter().copied().map(NewRow::of));
+    let columns = Columns::of(events);
     if columns.kind.is_empty() {
         return Ok(());
     }

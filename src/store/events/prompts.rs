@@ -5,15 +5,25 @@ use uuid::Uuid;
 
 use crate::{
     event::{Body, Count, Event, Prompt, RedactedText},
-    store::error::StoreError,
+    store::{
+        copy::{RowWriter, copy_in},
+        error::StoreError,
+    },
 };
 
 use super::{CommonColumns, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
 
-/// The columns of a row, in the order in which they are bound: the common ones first.
+/// The columns of an event, in the order in which they are bound: the common ones first.
 macro_rules! columns {
     () => {
         concat!(common_columns!(), ", prompt_id, prompt_preview, prompt_length, detected_intent")
+    };
+}
+
+/// All columns, in the order in which they are copied.
+macro_rules! stored_columns {
+    () => {
+        concat!(columns!(), ", arrival")
     };
 }
 
@@ -22,15 +32,14 @@ macro_rules! rows {
         concat!(
             "unnest(",
             common_types!(),
-            ", $9::uuid[], $10::text[], $11::bigint[], $12::text[]) AS n(",
+            ", $8::uuid[], $9::text[], $10::bigint[], $11::text[]) AS n(",
             columns!(),
             ")"
         )
     };
 }
 
-pub(super) const INSERT: &str =
-    concat!("/* insert_prompts */ INSERT INTO prompts (", columns!(), ") SELECT * FROM ", rows!());
+const COPY: &str = concat!("/* copy_prompts */ COPY prompts (", stored_columns!(), ") FROM STDIN (FORMAT binary)");
 
 pub(super) const REPLACE: &str = concat!(
     "/* replace_prompts */
@@ -44,13 +53,13 @@ pub(super) const REPLACE: &str = concat!(
 
 pub(super) const FIND: &str = concat!(
     "/* find_prompts */ SELECT ",
-    columns!(),
+    stored_columns!(),
     " FROM unnest($1::text[], $2::uuid[]) AS k(key_session_id, key_prompt_id)
     JOIN prompts ON session_id = key_session_id AND prompt_id = key_prompt_id"
 );
 
 pub(super) const OF_SESSIONS: &str =
-    concat!("/* prompts_of_sessions */ SELECT ", columns!(), " FROM prompts WHERE session_id = ANY($1::text[])");
+    concat!("/* prompts_of_sessions */ SELECT ", stored_columns!(), " FROM prompts WHERE session_id = ANY($1::text[])");
 
 #[derive(Default)]
 struct Columns<'a> {
@@ -62,12 +71,11 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(rows: impl Iterator<Item = NewRow<'a>>) -> Self {
+    fn of(events: &[&'a Event]) -> Self {
         let mut columns = Self::default();
-        for row in rows {
-            let event = row.event;
+        for event in events {
             if let Body::Prompt(prompt) = &event.body {
-                columns.common.push(row);
+                columns.common.push(event);
                 columns.prompt_id.push(prompt.prompt_id);
                 columns.prompt_preview.push(prompt.prompt_preview.as_str());
                 columns.prompt_length.push(prompt.prompt_length.get());
@@ -78,19 +86,32 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Runs [`INSERT`] or [`REPLACE`] with the prompts among these events.
-pub(super) async fn write(
-    statement: &'static str,
-    connection: &mut PgConnection,
-    rows: impl Iterator<Item = NewRow<'_>>,
-) -> Result<(), StoreError> {
-    let columns = Columns::of(rows);
+/// Adds the prompts among these events.
+pub(super) async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+    let own = rows.iter().filter_map(|new| match &new.event.body {
+        Body::Prompt(prompt) => Some((new, prompt)),
+        _ => None,
+    });
+    copy_in(connection, COPY, own, |row, (new, prompt)| {
+        new.write_common(row);
+        row.uuid(prompt.prompt_id);
+        row.text(prompt.prompt_preview.as_str());
+        row.bigint(prompt.prompt_length.get());
+        row.nullable(prompt.detected_intent.as_ref().map(RedactedText::as_str), RowWriter::text);
+        row.nullable(new.arrival, RowWriter::bigint);
+    })
+    .await
+}
+
+/// Puts the prompts among these events in the place of stored ones.
+pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
+    let columns = Columns::of(events);
     if columns.prompt_id.is_empty() {
         return Ok(());
     }
     let query = columns
         .common
-        .bind(sqlx::query(statement))
+        .bind(sqlx::query(REPLACE))
         .bind(&columns.prompt_id)
         .bind(&columns.prompt_preview)
         .bind(&columns.prompt_length)
@@ -104,7 +125,7 @@ pub(super) async fn find(
     events: &[&Event],
     take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events.iter().copied().map(NewRow::of));
+    let columns = Columns::of(events);
     if columns.prompt_id.is_empty() {
         return Ok(());
     }

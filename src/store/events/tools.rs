@@ -5,15 +5,25 @@ use uuid::Uuid;
 
 use crate::{
     event::{Body, DurationMs, Event, RedactedText, Tool, ToolName},
-    store::error::StoreError,
+    store::{
+        copy::{RowWriter, copy_in},
+        error::StoreError,
+    },
 };
 
 use super::{CommonColumns, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
 
-/// The columns of a row, in the order in which they are bound: the common ones first.
+/// The columns of an event, in the order in which they are bound: the common ones first.
 macro_rules! columns {
     () => {
         concat!(common_columns!(), ", tool_execution_id, tool_name, success, duration_ms, summary")
+    };
+}
+
+/// All columns, in the order in which they are copied.
+macro_rules! stored_columns {
+    () => {
+        concat!(columns!(), ", arrival")
     };
 }
 
@@ -22,15 +32,15 @@ macro_rules! rows {
         concat!(
             "unnest(",
             common_types!(),
-            ", $9::uuid[], $10::text[], $11::boolean[], $12::int[], $13::text[]) AS n(",
+            ", $8::uuid[], $9::text[], $10::boolean[], $11::int[], $12::text[]) AS n(",
             columns!(),
             ")"
         )
     };
 }
 
-pub(super) const INSERT: &str =
-    concat!("/* insert_tool_executions */ INSERT INTO tool_executions (", columns!(), ") SELECT * FROM ", rows!());
+const COPY: &str =
+    concat!("/* copy_tool_executions */ COPY tool_executions (", stored_columns!(), ") FROM STDIN (FORMAT binary)");
 
 pub(super) const REPLACE: &str = concat!(
     "/* replace_tool_executions */
@@ -44,14 +54,14 @@ pub(super) const REPLACE: &str = concat!(
 
 pub(super) const FIND: &str = concat!(
     "/* find_tool_executions */ SELECT ",
-    columns!(),
+    stored_columns!(),
     " FROM unnest($1::text[], $2::uuid[]) AS k(key_session_id, key_tool_execution_id)
     JOIN tool_executions ON session_id = key_session_id AND tool_execution_id = key_tool_execution_id"
 );
 
 pub(super) const OF_SESSIONS: &str = concat!(
     "/* tool_executions_of_sessions */ SELECT ",
-    columns!(),
+    stored_columns!(),
     " FROM tool_executions WHERE session_id = ANY($1::text[])"
 );
 
@@ -66,12 +76,11 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(rows: impl Iterator<Item = NewRow<'a>>) -> Self {
+    fn of(events: &[&'a Event]) -> Self {
         let mut columns = Self::default();
-        for row in rows {
-            let event = row.event;
+        for event in events {
             if let Body::Tool(tool) = &event.body {
-                columns.common.push(row);
+                columns.common.push(event);
                 columns.tool_execution_id.push(tool.tool_execution_id);
                 columns.tool_name.push(tool.tool_name.as_str());
                 columns.success.push(tool.success);
@@ -83,19 +92,33 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Runs [`INSERT`] or [`REPLACE`] with the tool executions among these events.
-pub(super) async fn write(
-    statement: &'static str,
-    connection: &mut PgConnection,
-    rows: impl Iterator<Item = NewRow<'_>>,
-) -> Result<(), StoreError> {
-    let columns = Columns::of(rows);
+/// Adds the tool executions among these events.
+pub(super) async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+    let own = rows.iter().filter_map(|new| match &new.event.body {
+        Body::Tool(tool) => Some((new, tool)),
+        _ => None,
+    });
+    copy_in(connection, COPY, own, |row, (new, tool)| {
+        new.write_common(row);
+        row.uuid(tool.tool_execution_id);
+        row.text(tool.tool_name.as_str());
+        row.boolean(tool.success);
+        row.nullable(tool.duration_ms.map(DurationMs::get), RowWriter::integer);
+        row.nullable(tool.summary.as_ref().map(RedactedText::as_str), RowWriter::text);
+        row.nullable(new.arrival, RowWriter::bigint);
+    })
+    .await
+}
+
+/// Puts the tool executions among these events in the place of stored ones.
+pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
+    let columns = Columns::of(events);
     if columns.tool_execution_id.is_empty() {
         return Ok(());
     }
     let query = columns
         .common
-        .bind(sqlx::query(statement))
+        .bind(sqlx::query(REPLACE))
         .bind(&columns.tool_execution_id)
         .bind(&columns.tool_name)
         .bind(&columns.success)
@@ -110,7 +133,7 @@ pub(super) async fn find(
     events: &[&Event],
     take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events.iter().copied().map(NewRow::of));
+    let columns = Columns::of(events);
     if columns.tool_execution_id.is_empty() {
         return Ok(());
     }

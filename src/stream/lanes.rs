@@ -1,0 +1,155 @@
+//! Lanes: batches that are worked on side by side, so that one is folded while Postgres writes another.
+//!
+//! A partition number belongs to one lane, whatever the topic. Producers key by session, so a session's events come in
+//! partitions of one number, and two lanes write different sessions. Where a producer does otherwise, the versions of
+//! the sessions decide, as between two instances.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
+
+use crate::{
+    event::Decoded,
+    record::{NextOffset, Record, RecordOffset},
+};
+
+use super::{
+    batch::{Batch, BatchBuilder, BatchLimits, InFlightCount},
+    lease::Lease,
+};
+
+/// A lane with nothing else to do waits this long for company for a record. By this a batch is as small as the stream
+/// is slow: the next one is as large as what came while Postgres wrote this one.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// The batches of all lanes that are being filled.
+#[derive(Debug)]
+pub(super) struct Lanes(Vec<Lane>);
+
+#[derive(Debug)]
+struct Lane {
+    builder: BatchBuilder,
+    /// None once reading has ended.
+    batches: Option<Sender<Batch>>,
+    in_flight: InFlightCount,
+}
+
+/// Whether there was room for the batches that had to go.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HandOver {
+    Done,
+    /// A full batch must wait.
+    Blocked,
+    /// The pipeline is gone; nobody will commit what was read.
+    Closed,
+}
+
+impl Lanes {
+    /// The lanes share the limits, so that their number changes nothing about the memory, nor how often a session's row
+    /// is written.
+    pub(super) fn open(limits: BatchLimits, lanes: NonZeroUsize) -> (Self, Vec<Receiver<Batch>>) {
+        let limits = BatchLimits {
+            max_events: limits.max_events.div_ceil(lanes.get()),
+            max_bytes: limits.max_bytes.div_ceil(lanes.get()),
+            ..limits
+        };
+        // One batch waits while another is worked on; a third is being filled. That bounds the memory.
+        let channels = (0..lanes.get()).map(|_| mpsc::channel(1));
+        let open = |(sender, receiver)| {
+            let builder = BatchBuilder::new(limits);
+            (Lane { builder, batches: Some(sender), in_flight: InFlightCount::default() }, receiver)
+        };
+        let (lanes, receivers) = channels.map(open).unzip();
+        (Self(lanes), receivers)
+    }
+
+    /// Adds a record that stands at `offset`, where reading had come to `position` before.
+    pub(super) fn push(
+        &mut self,
+        lease: &Lease,
+        position: NextOffset,
+        offset: RecordOffset,
+        record: Record,
+        decoded: Decoded,
+    ) {
+        let number = usize::try_from(lease.partition().partition).unwrap_or(0);
+        let lane = number % self.0.len();
+        self.0[lane].builder.push(lease, position, offset, record, decoded);
+    }
+
+    /// Records that were read and not handed over yet.
+    pub(super) fn len(&self) -> u64 {
+        self.0.iter().map(|lane| lane.builder.len()).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|lane| lane.builder.is_empty())
+    }
+
+    /// Whether a lane can take no more records.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.iter().any(|lane| lane.builder.is_full())
+    }
+
+    /// What the pipeline said before it dropped the last batch can be heard once this is true.
+    pub(super) fn is_nothing_in_flight(&self) -> bool {
+        self.0.iter().all(|lane| lane.in_flight.is_zero())
+    }
+
+    /// How long until a batch may have to go; none where there is none.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        self.0.iter().filter_map(Lane::time_left).min()
+    }
+
+    /// Hands over each batch that is full, or old enough; with `last`, all.
+    pub(super) fn hand_over(&mut self, last: bool) -> HandOver {
+        let mut result = HandOver::Done;
+        for lane in &mut self.0 {
+            match lane.hand_over(last) {
+                HandOver::Done => {}
+                HandOver::Blocked => result = HandOver::Blocked,
+                HandOver::Closed => return HandOver::Closed,
+            }
+        }
+        result
+    }
+
+    /// Takes out the records of leases that ended; returns how many.
+    pub(super) fn discard(&mut self, ended: impl Fn(&Lease) -> bool) -> u64 {
+        self.0.iter_mut().map(|lane| lane.builder.discard(&ended)).sum()
+    }
+
+    /// Tells the pipeline that no batch comes any more.
+    pub(super) fn close(&mut self) {
+        self.0.iter_mut().for_each(|lane| lane.batches = None);
+    }
+}
+
+impl Lane {
+    fn hand_over(&mut self, last: bool) -> HandOver {
+        let full = self.builder.is_full();
+        if self.builder.is_empty() || !(full || last || self.is_due()) {
+            return HandOver::Done;
+        }
+        let Some(batches) = &self.batches else { return HandOver::Done };
+        match batches.try_reserve().map(|room| room.send(self.builder.take(&self.in_flight))) {
+            Ok(()) => HandOver::Done,
+            Err(TrySendError::Closed(())) => HandOver::Closed,
+            // A batch that isn't full grows on while it waits.
+            Err(TrySendError::Full(())) if full => HandOver::Blocked,
+            Err(TrySendError::Full(())) => HandOver::Done,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.time_left().is_some_and(|left| left.is_zero())
+    }
+
+    fn time_left(&self) -> Option<Duration> {
+        let age = self.builder.begun()?.elapsed();
+        let limit =
+            if self.in_flight.is_zero() { LINGER.min(self.builder.max_wait()) } else { self.builder.max_wait() };
+        Some(limit.saturating_sub(age))
+    }
+}
