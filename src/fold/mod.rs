@@ -19,7 +19,7 @@ pub use convergent::{Convergent, ConvergentState};
 pub use reference::{KNOWN_ID, Reference, ReferenceState, SECOND_START, SESSION_IS_FINAL};
 pub use session::{SessionChange, SideChange};
 pub use snapshot::{EndCause, Provenance, Snapshot, Status};
-pub use standing::{FoldedState, LoadedSession, LoadedSideState, Standing, Version};
+pub use standing::{FoldedState, LoadedSession, LoadedSideState, Standing, Version, Wanted};
 
 use crate::event::{Event, EventTime};
 

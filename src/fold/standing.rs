@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::event::{Event, EventKey, EventSetDigest, SessionId};
 
-use super::snapshot::Status;
+use super::{aggregators::SideAggregators, snapshot::Status};
 
 /// Counts the changes to a session's row; 1 is its first. A write names the version that it read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +54,30 @@ pub struct LoadedSideState {
     pub aggregator: String,
     pub key: String,
     pub state: Box<RawValue>,
+}
+
+/// What a fold has to learn from the store of the events in a batch. Of some sessions it may know already what stands.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted<'e> {
+    /// Everything of these events' sessions is to be read.
+    pub of_unknown_sessions: Vec<&'e Event>,
+    /// Only side states are to be read of these events' sessions.
+    pub of_known_sessions: Vec<&'e Event>,
+    /// Those of the known sessions that may be stored.
+    pub perhaps_stored: Vec<&'e Event>,
+}
+
+impl<'e> Wanted<'e> {
+    /// Of somebody who knows nothing.
+    pub fn everything_of(events: Vec<&'e Event>) -> Self {
+        Self { of_unknown_sessions: events, ..Self::default() }
+    }
+
+    /// Whether nothing is to be read.
+    pub fn is_nothing(&self, sides: &SideAggregators) -> bool {
+        let no_sides = sides.is_empty() || self.of_known_sessions.is_empty();
+        self.of_unknown_sessions.is_empty() && self.perhaps_stored.is_empty() && no_sides
+    }
 }
 
 /// What the store holds of the sessions and of the very events in a batch.

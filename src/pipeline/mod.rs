@@ -3,6 +3,7 @@
 //! What can go wrong on the way is answered here, by what the failure calls for: a conflict folds again, Postgres away
 //! waits, a lost lease lets go, a refused event is narrowed down to. Nothing is ever skipped.
 
+mod cache;
 mod counts;
 mod run;
 mod source;

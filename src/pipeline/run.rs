@@ -1,6 +1,6 @@
 //! Drives batches from a consumer into the store.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::try_join_all};
 use tracing::Instrument;
@@ -17,18 +17,27 @@ use crate::{
 
 use super::{
     PipelineError,
+    cache::SessionCache,
     counts::{Counts, Totals},
     source::Source,
     work::{Front, RejectedItem, Work},
 };
 
 /// One consumer's way into the store.
-#[derive(Debug)]
-pub struct Pipeline<S, A> {
+pub struct Pipeline<S, A: SessionAggregator> {
     store: S,
     aggregators: Aggregators<A>,
     options: PipelineOptions,
     counts: Arc<Counts>,
+    cache: SessionCache<A::State>,
+}
+
+// Derived, it would ask for `A::State: Debug`.
+impl<S: fmt::Debug, A: SessionAggregator> fmt::Debug for Pipeline<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store, options, .. } = self;
+        f.debug_struct("Pipeline").field("store", store).field("options", options).finish_non_exhaustive()
+    }
 }
 
 /// How a pipeline works.
@@ -61,7 +70,7 @@ struct InDoubt {
 
 impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
     pub fn new(store: S, aggregators: Aggregators<A>, options: PipelineOptions) -> Self {
-        Self { store, aggregators, options, counts: Arc::default() }
+        Self { store, aggregators, options, counts: Arc::default(), cache: SessionCache::default() }
     }
 
     /// The running totals.
@@ -147,6 +156,8 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
 
     /// Postgres is the authority on offsets; Kafka is asked only where there is no checkpoint.
     async fn start_from_checkpoints(&self, consumer: &impl Source, leases: Vec<Lease>) -> Result<(), PipelineError> {
+        // Somebody else wrote these partitions' sessions meanwhile.
+        self.cache.clear();
         let partitions: Vec<TopicPartition> = leases.iter().map(|lease| lease.partition().clone()).collect();
         let read = async || self.store.checkpoints(&self.options.group_id, &partitions).await;
         let Some(checkpoints) = until_available(consumer, &leases, read).await? else { return Ok(()) };
@@ -286,7 +297,10 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         totals: &mut Totals,
     ) -> Result<Committed, CommitError> {
         let events: Vec<&Event> = front.events().collect();
-        let standing = self.store.standing(&self.aggregators, &events).await?;
+        let taken = self.cache.take(&events);
+        let wanted = self.cache.wanted(&taken, &events);
+        let mut standing = self.store.standing(&self.aggregators, &wanted).await?;
+        let keys = taken.complete(&mut standing);
         let mut fold = BatchFold::new(&self.aggregators, standing);
         for event in events {
             fold.push(event);
@@ -303,7 +317,9 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             changes: &folded.changes,
             dead_letters: &dead_letters,
         };
-        store::commit(&self.store, &batch).await
+        let committed = store::commit(&self.store, &batch).await?;
+        self.cache.put(&self.aggregators, folded.changes, keys);
+        Ok(committed)
     }
 
     fn finish(&self, consumer: &impl Source, work: &mut Work, count: usize, committed: Committed, totals: &Totals) {

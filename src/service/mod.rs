@@ -58,7 +58,7 @@ pub fn reference(config: &Config) -> Reference {
 
 /// One member of the consumer group, with its way into the store.
 #[derive(Debug)]
-pub struct Service<A> {
+pub struct Service<A: SessionAggregator> {
     consumer: Consumer,
     pipeline: Pipeline<Store, A>,
 }

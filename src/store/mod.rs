@@ -40,6 +40,7 @@ pub use events::Unreadable;
 pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
+pub(crate) use sessions::written_version;
 pub use storage::{Storage, commit};
 pub use stored::{PageStart, Selection, StoredPage, StoredSession};
 pub use sweep::{SeenLogEnds, Sweep, SweepScope};
@@ -50,7 +51,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 33] = [
+const STATEMENTS: [&str; 32] = [
     adopted_offsets::INSERT,
     adopted_offsets::READ,
     sweep::LOCK,
@@ -71,7 +72,6 @@ const STATEMENTS: [&str; 33] = [
     checkpoints::CREATE,
     claims::DIGESTS,
     claims::DEAD_LETTERS,
-    sessions::LOCK,
     sessions::UPDATE,
     sessions::INSERT,
     standing::SESSIONS,

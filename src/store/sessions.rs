@@ -1,4 +1,4 @@
-//! The rows of `sessions`: locked and written with the versions that they were read with.
+//! The rows of `sessions`: written where the versions that they were read with still stand.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::Query, types::Json};
@@ -36,14 +36,8 @@ macro_rules! folded_rows {
     };
 }
 
-pub(super) const LOCK: &str = "/* lock_sessions */
-    SELECT s.session_id
-    FROM unnest($1::text[], $2::bigint[]) AS k(session_id, version)
-    JOIN sessions s ON s.session_id = k.session_id
-    WHERE s.version = k.version
-    ORDER BY s.session_id
-    FOR NO KEY UPDATE OF s";
-
+/// Only rows whose versions still stand. Writers that meet wait for each other in the order of the ids, which is the order
+/// of the arrays: with the connection's settings (`pool.rs`) Postgres looks the rows up one after the other.
 pub(super) const UPDATE: &str = concat!(
     "/* update_sessions */
     UPDATE sessions s SET
@@ -57,7 +51,7 @@ pub(super) const UPDATE: &str = concat!(
         sides = $26::text[], version = n.version, updated_at = now()
     FROM ",
     folded_rows!(),
-    " WHERE s.session_id = n.session_id"
+    " WHERE s.session_id = n.session_id AND s.version = n.version - 1"
 );
 
 pub(super) const INSERT: &str = concat!(
@@ -168,7 +162,7 @@ impl<'a, S: serde::Serialize> Columns<'a, S> {
 }
 
 /// The version of the row that a change writes.
-pub(super) fn written_version<S>(change: &SessionChange<'_, S>) -> Version {
+pub(crate) fn written_version<S>(change: &SessionChange<'_, S>) -> Version {
     change.read.map_or(Version::FIRST, |(version, _)| version.next())
 }
 
@@ -194,15 +188,13 @@ pub(super) async fn write<A: SessionAggregator>(
         let columns = if change.read.is_some() { &mut existing } else { &mut new };
         columns.push(aggregators.session.id(), change, snapshot);
     }
-    // Existing rows are locked before new ones are made: two writers that wait for each other would have to meet in
+    // Existing rows are changed before new ones are made: two writers that wait for each other would have to meet in
     // one of the two phases, and within each the order is the same.
     if !existing.session_id.is_empty() {
-        let read: Vec<i64> = changes.iter().filter_map(|change| Some(change.read?.0.get())).collect();
-        let lock = sqlx::query(LOCK).bind(&existing.session_id).bind(&read);
-        if lock.execute(&mut *connection).await?.rows_affected() < existing.session_id.len() as u64 {
+        let updated = existing.bind(UPDATE, &sides).execute(&mut *connection).await?.rows_affected();
+        if updated < existing.session_id.len() as u64 {
             return Ok(Written::Conflict);
         }
-        existing.bind(UPDATE, &sides).execute(&mut *connection).await?;
     }
     if !new.session_id.is_empty() {
         let inserted = new.bind(INSERT, &sides).execute(connection).await?.rows_affected();

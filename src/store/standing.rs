@@ -6,7 +6,10 @@ use sqlx::{PgConnection, types::Json};
 
 use crate::{
     event::{Event, EventSetDigest, SessionId},
-    fold::{Aggregators, BatchFold, Folded, FoldedState, LoadedSession, SessionAggregator, Standing, Status, Version},
+    fold::{
+        Aggregators, BatchFold, Folded, FoldedState, LoadedSession, SessionAggregator, Standing, Status, Version,
+        Wanted,
+    },
 };
 
 use super::{
@@ -36,19 +39,19 @@ const REFOLD: TransactionSpec =
     TransactionSpec { name: "read_for_refold", statement_timeout: Some(Duration::from_secs(600)), ..READ };
 
 impl Store {
-    /// The sessions of these events, the stored events with the same keys, and the side states that they belong to.
+    /// What is wanted of sessions, of the stored events with the same keys, and of the side states of these events.
     ///
     /// # Errors
     /// If Postgres can't be asked, or the tables are another aggregator's and this one can't fold them again.
     pub async fn standing<A: SessionAggregator>(
         &self,
         aggregators: &Aggregators<A>,
-        events: &[&Event],
+        wanted: &Wanted<'_>,
     ) -> Result<Standing<A::State>, StoreError> {
-        if events.is_empty() {
+        if wanted.is_nothing(&aggregators.sides) {
             return Ok(Standing::default());
         }
-        let body = async |connection: &mut PgConnection| read(connection, aggregators, events).await;
+        let body = async |connection: &mut PgConnection| read(connection, aggregators, wanted).await;
         self.transactions.run(&READ, body).await
     }
 
@@ -82,33 +85,48 @@ type SessionRow<S> = (String, i64, String, Option<Json<S>>, Option<Vec<u8>>, Vec
 async fn read<A: SessionAggregator>(
     connection: &mut PgConnection,
     aggregators: &Aggregators<A>,
-    batch: &[&Event],
+    wanted: &Wanted<'_>,
 ) -> Result<Standing<A::State>, StoreError> {
-    let mut ids: Vec<&str> = batch.iter().map(|event| event.session_id.as_str()).collect();
+    let mut standing = Standing::default();
+    read_sessions(connection, aggregators, &wanted.of_unknown_sessions, &mut standing).await?;
+    // An event can be stored only where its session is.
+    let is_known = |event: &&&Event| standing.sessions.contains_key(&event.session_id);
+    let found: Vec<&Event> = wanted.of_unknown_sessions.iter().filter(is_known).copied().collect();
+    // Of each version of an event, since they may belong to different states.
+    let of_stored_sessions: Vec<&Event> = found.iter().chain(&wanted.of_known_sessions).copied().collect();
+    aggregates::read(connection, &aggregators.sides, &of_stored_sessions, &mut standing.side_states).await?;
+    // Each key is asked for once, however often it came.
+    let mut asked: Vec<&Event> = found.into_iter().chain(wanted.perhaps_stored.iter().copied()).collect();
+    asked.sort_unstable_by(|a, b| (&a.session_id, a.key()).cmp(&(&b.session_id, b.key())));
+    asked.dedup_by(|a, b| a.session_id == b.session_id && a.key() == b.key());
+    events::find(connection, &asked, |StoredEvent { event, .. }| {
+        standing.events.entry(event.session_id.clone()).or_default().insert(event.key(), event);
+    })
+    .await?;
+    Ok(standing)
+}
+
+async fn read_sessions<A: SessionAggregator>(
+    connection: &mut PgConnection,
+    aggregators: &Aggregators<A>,
+    events: &[&Event],
+    standing: &mut Standing<A::State>,
+) -> Result<(), StoreError> {
+    let mut ids: Vec<&str> = events.iter().map(|event| event.session_id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut standing = Standing::default();
+    if ids.is_empty() {
+        return Ok(());
+    }
     let rows = sqlx::query_as::<_, SessionRow<A::State>>(SESSIONS).bind(&ids);
-    for row in rows.bind(aggregators.session.id().to_string()).fetch_all(&mut *connection).await? {
+    for row in rows.bind(aggregators.session.id().to_string()).fetch_all(connection).await? {
         let (session_id, session) = loaded(row)?;
         if session.folded.is_none() && aggregators.session.depends_on_order() {
             return Err(StoreError::other_aggregator(aggregators.session.id()));
         }
         standing.sessions.insert(session_id, session);
     }
-    // An event can be stored only where its session is.
-    let mut known: Vec<&Event> =
-        batch.iter().copied().filter(|event| standing.sessions.contains_key(&event.session_id)).collect();
-    // Of each version of an event, since they may belong to different states.
-    aggregates::read(connection, &aggregators.sides, &known, &mut standing.side_states).await?;
-    // Each key is asked for once, however often it came.
-    known.sort_unstable_by(|a, b| (&a.session_id, a.key()).cmp(&(&b.session_id, b.key())));
-    known.dedup_by(|a, b| a.session_id == b.session_id && a.key() == b.key());
-    events::find(connection, &known, |StoredEvent { event, .. }| {
-        standing.events.entry(event.session_id.clone()).or_default().insert(event.key(), event);
-    })
-    .await?;
-    Ok(standing)
+    Ok(())
 }
 
 fn loaded<S>(row: SessionRow<S>) -> Result<(SessionId, LoadedSession<S>), StoreError> {

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    event::Event,
-    fold::{Aggregators, BatchFold, Folded, SessionAggregator, Standing},
+    fold::{Aggregators, BatchFold, Folded, SessionAggregator, Standing, Wanted},
     record::{NextOffset, TopicPartition},
 };
 
@@ -33,9 +32,12 @@ pub trait Storage<A: SessionAggregator> {
         starts: &[(TopicPartition, NextOffset)],
     ) -> Result<HashMap<TopicPartition, NextOffset>, StoreError>;
 
-    /// What stands of the sessions of these events, of one moment.
-    async fn standing(&self, aggregators: &Aggregators<A>, events: &[&Event])
-    -> Result<Standing<A::State>, StoreError>;
+    /// What stands of what is wanted, of one moment.
+    async fn standing(
+        &self,
+        aggregators: &Aggregators<A>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Standing<A::State>, StoreError>;
 
     /// Ends a fold with the stored events of the sessions that it folds again.
     async fn finish_fold<'e>(&self, fold: BatchFold<'e, '_, A>) -> Result<Folded<'e, A::State>, StoreError>;
@@ -77,9 +79,9 @@ impl<A: SessionAggregator> Storage<A> for Store {
     async fn standing(
         &self,
         aggregators: &Aggregators<A>,
-        events: &[&Event],
+        wanted: &Wanted<'_>,
     ) -> Result<Standing<A::State>, StoreError> {
-        self.standing(aggregators, events).await
+        self.standing(aggregators, wanted).await
     }
 
     async fn finish_fold<'e>(&self, fold: BatchFold<'e, '_, A>) -> Result<Folded<'e, A::State>, StoreError> {

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashMap, future::pending, rc::Rc};
 use serde_json::value::RawValue;
 use sessionfold::{
     event::{Event, SessionId},
-    fold::{Aggregators, BatchFold, Convergent, ConvergentState, Folded, LoadedSideState, Standing},
+    fold::{Aggregators, BatchFold, Convergent, ConvergentState, Folded, LoadedSideState, Standing, Wanted},
     record::{NextOffset, TopicPartition},
     store::{BatchCommit, CommitError, Storage, StoreError},
 };
@@ -86,12 +86,12 @@ impl Storage<Convergent> for Memory {
     async fn standing(
         &self,
         aggregators: &Aggregators<Convergent>,
-        events: &[&Event],
+        wanted: &Wanted<'_>,
     ) -> Result<Standing<ConvergentState>, StoreError> {
-        if events.is_empty() {
+        if wanted.is_nothing(&aggregators.sides) {
             return Ok(Standing::default());
         }
-        self.read(Call::Standing, |tables| standing(tables, aggregators, events)).await
+        self.read(Call::Standing, |tables| standing(tables, aggregators, wanted)).await
     }
 
     async fn finish_fold<'e>(
@@ -137,19 +137,25 @@ fn select(tables: &Tables, partitions: &[TopicPartition]) -> HashMap<TopicPartit
 pub fn standing(
     tables: &Tables,
     aggregators: &Aggregators<Convergent>,
-    events: &[&Event],
+    wanted: &Wanted<'_>,
 ) -> Standing<ConvergentState> {
     let mut standing = Standing::default();
-    let mut sides: HashMap<(SessionId, String, String), LoadedSideState> = HashMap::new();
-    for event in events {
+    let is_stored = |event: &&&Event| tables.sessions.contains_key(&event.session_id);
+    let found: Vec<&Event> = wanted.of_unknown_sessions.iter().filter(is_stored).copied().collect();
+    for event in &found {
+        let loaded = || tables.sessions[&event.session_id].loaded();
+        standing.sessions.entry(event.session_id.clone()).or_insert_with(loaded);
+    }
+    for event in found.iter().chain(&wanted.perhaps_stored) {
         let session = &event.session_id;
-        let Some(row) = tables.sessions.get(session) else { continue };
-        standing.sessions.entry(session.clone()).or_insert_with(|| row.loaded());
         if let Some(stored) = tables.events.get(session).and_then(|events| events.get(&event.key())) {
             standing.events.entry(session.clone()).or_default().insert(event.key(), stored.clone());
         }
+    }
+    let mut sides: HashMap<(SessionId, String, String), LoadedSideState> = HashMap::new();
+    for event in found.iter().chain(&wanted.of_known_sessions) {
         for (name, key) in aggregators.sides.keys_of(event) {
-            let place = (session.clone(), name.to_owned(), key.into_owned());
+            let place = (event.session_id.clone(), name.to_owned(), key.into_owned());
             if let Some(state) = tables.aggregates.get(&place) {
                 let state = RawValue::from_string(state.clone()).unwrap();
                 let (aggregator, key) = (place.1.clone(), place.2.clone());

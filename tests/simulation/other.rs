@@ -2,7 +2,7 @@
 
 use sessionfold::{
     event::{Decoded, Event, Reason, Refusal},
-    fold::{Aggregators, BatchFold, Convergent},
+    fold::{Aggregators, BatchFold, Convergent, Wanted},
     record::{NextOffset, Record, RecordOffset, TopicPartition},
     store::{BatchCommit, CheckpointMove, DeadLetter},
 };
@@ -28,7 +28,8 @@ pub fn commit(
     }
     let next = NextOffset::new(expected.get() + i64::try_from(records.len()).unwrap());
     let events: Vec<&Event> = records.iter().filter_map(|(_, decoded)| as_event(decoded)).collect();
-    let mut fold = BatchFold::new(aggregators, memory::standing(tables, aggregators, &events));
+    let mut fold =
+        BatchFold::new(aggregators, memory::standing(tables, aggregators, &Wanted::everything_of(events.clone())));
     events.into_iter().for_each(|event| fold.push(event));
     let sessions = fold.sessions_to_refold();
     let stored = sessions.iter().filter_map(|session| tables.events.get(session));

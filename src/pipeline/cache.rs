@@ -1,0 +1,305 @@
+//! What is known of the sessions that were committed last, so that a steady stream reads next to nothing.
+//!
+//! The cache may be wrong, and then costs a conflict: a commit changes a session's row only in the version that the
+//! fold began with. So a session is taken out when a batch begins with it, and comes back once the batch is committed.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::RandomState},
+    hash::BuildHasher,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    event::{Event, EventKey, SessionId},
+    fold::{Aggregators, LoadedSession, SessionAggregator, SessionChange, Standing, Wanted},
+    store::written_version,
+};
+
+/// About how much memory the sessions take at most.
+const MAX_BYTES: usize = 24 << 20;
+/// About how much a session takes without its keys: its id, its state, and the room around them.
+const SESSION_BYTES: usize = 1_500;
+/// A hash, and its share of the table that it lies in.
+const KEY_BYTES: usize = 16;
+/// A longer session's keys aren't kept, so that it doesn't drive all others out.
+const MAX_KEYS: usize = 50_000;
+
+/// Sessions as they were committed. Least recently used ones go first: what was not used since `recent` was last empty
+/// lies in `older`, which goes as a whole.
+pub(super) struct SessionCache<S> {
+    generations: Mutex<Generations<S>>,
+    hasher: RandomState,
+}
+
+struct Generations<S> {
+    recent: HashMap<SessionId, CachedSession<S>>,
+    recent_bytes: usize,
+    older: HashMap<SessionId, CachedSession<S>>,
+}
+
+struct CachedSession<S> {
+    loaded: LoadedSession<S>,
+    keys: Option<KnownKeys>,
+}
+
+/// Hashes of the keys of all of a session's stored events. A key that isn't among them is certainly new; one that is
+/// has to be looked for.
+#[derive(Default)]
+struct KnownKeys(HashSet<u64>);
+
+/// Sessions that a batch begins with, out of the cache.
+#[must_use]
+pub(super) struct Taken<S>(HashMap<SessionId, CachedSession<S>>);
+
+/// The keys of the sessions that were taken, to be put back with what was committed of them.
+#[must_use]
+pub(super) struct TakenKeys(HashMap<SessionId, KnownKeys>);
+
+impl<S> Default for SessionCache<S> {
+    fn default() -> Self {
+        Self { generations: Mutex::default(), hasher: RandomState::new() }
+    }
+}
+
+impl<S> Default for Generations<S> {
+    fn default() -> Self {
+        Self { recent: HashMap::new(), recent_bytes: 0, older: HashMap::new() }
+    }
+}
+
+impl<S> CachedSession<S> {
+    fn bytes(&self) -> usize {
+        SESSION_BYTES + self.keys.as_ref().map_or(0, |KnownKeys(keys)| keys.len() * KEY_BYTES)
+    }
+}
+
+impl<S> Generations<S> {
+    fn take(&mut self, session_id: &SessionId) -> Option<CachedSession<S>> {
+        let Some(session) = self.recent.remove(session_id) else { return self.older.remove(session_id) };
+        self.recent_bytes -= session.bytes();
+        Some(session)
+    }
+
+    fn put(&mut self, session_id: SessionId, session: CachedSession<S>) {
+        if self.recent_bytes >= MAX_BYTES / 2 {
+            self.older = std::mem::take(&mut self.recent);
+            self.recent_bytes = 0;
+        }
+        self.recent_bytes += session.bytes();
+        if let Some(before) = self.recent.insert(session_id, session) {
+            self.recent_bytes -= before.bytes();
+        }
+    }
+}
+
+impl<S> SessionCache<S> {
+    fn lock(&self) -> MutexGuard<'_, Generations<S>> {
+        // No code panics while it holds the lock in a state that others couldn't go on from.
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out the sessions of these events.
+    pub(super) fn take(&self, events: &[&Event]) -> Taken<S> {
+        let mut taken = HashMap::new();
+        let mut generations = self.lock();
+        for event in events {
+            if !taken.contains_key(&event.session_id)
+                && let Some(session) = generations.take(&event.session_id)
+            {
+                taken.insert(event.session_id.clone(), session);
+            }
+        }
+        Taken(taken)
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        *self.lock() = Generations::default();
+    }
+
+    /// What has to be read for these events, beside what was taken.
+    pub(super) fn wanted<'e>(&self, taken: &Taken<S>, events: &[&'e Event]) -> Wanted<'e> {
+        let mut wanted = Wanted::default();
+        for event in events {
+            match taken.0.get(&event.session_id) {
+                None => wanted.of_unknown_sessions.push(event),
+                Some(session) => {
+                    wanted.of_known_sessions.push(event);
+                    if session.keys.as_ref().is_none_or(|keys| keys.0.contains(&self.hash(&event.key()))) {
+                        wanted.perhaps_stored.push(event);
+                    }
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Puts back what was committed.
+    pub(super) fn put<A: SessionAggregator<State = S>>(
+        &self,
+        aggregators: &Aggregators<A>,
+        changes: Vec<SessionChange<'_, S>>,
+        TakenKeys(mut taken): TakenKeys,
+    ) {
+        let sides: Vec<String> = aggregators.sides.ids().map(|id| id.to_string()).collect();
+        let committed: Vec<_> = changes
+            .into_iter()
+            .map(|change| {
+                // All keys are known of a session that was known so, or is new.
+                let before =
+                    taken.remove(&change.session_id).or_else(|| change.read.is_none().then(KnownKeys::default));
+                let keys = before.and_then(|keys| self.with(keys, &change.added));
+                let loaded = LoadedSession {
+                    version: written_version(&change),
+                    status: aggregators.session.snapshot(&change.folded.state, None).status,
+                    folded: Some(change.folded),
+                    sides: sides.clone(),
+                };
+                (change.session_id, CachedSession { loaded, keys })
+            })
+            .collect();
+        let mut generations = self.lock();
+        for (session_id, session) in committed {
+            generations.put(session_id, session);
+        }
+    }
+
+    fn with(&self, KnownKeys(mut keys): KnownKeys, added: &[&Event]) -> Option<KnownKeys> {
+        keys.extend(added.iter().map(|event| self.hash(&event.key())));
+        (keys.len() <= MAX_KEYS).then_some(KnownKeys(keys))
+    }
+
+    fn hash(&self, key: &EventKey) -> u64 {
+        self.hasher.hash_one(key)
+    }
+}
+
+impl<S> Taken<S> {
+    /// Adds what was taken to what was read.
+    pub(super) fn complete(self, standing: &mut Standing<S>) -> TakenKeys {
+        let mut taken = HashMap::new();
+        for (session_id, CachedSession { loaded, keys }) in self.0 {
+            if let Some(keys) = keys {
+                taken.insert(session_id.clone(), keys);
+            }
+            standing.sessions.insert(session_id, loaded);
+        }
+        TakenKeys(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use crate::{
+        event::{Body, EventTime, RedactedText, Tool, ToolName},
+        fold::{BatchFold, Convergent, ConvergentState, Status, Version},
+    };
+
+    use super::*;
+
+    type Cache = SessionCache<ConvergentState>;
+
+    fn tool(session: &str, id: u128) -> Event {
+        let body = Body::Tool(Tool {
+            tool_execution_id: Uuid::from_u128(id),
+            tool_name: ToolName::parse("Bash").unwrap(),
+            success: true,
+            duration_ms: None,
+            summary: None,
+        });
+        Event {
+            session_id: SessionId::parse(session).unwrap(),
+            entity_id: Uuid::nil(),
+            correlation_id: Uuid::nil(),
+            causation_id: Uuid::nil(),
+            emitted_at: EventTime::parse("2026-03-01T00:00:00Z").unwrap(),
+            task_id: None,
+            action_description: RedactedText::of(""),
+            body,
+        }
+    }
+
+    /// Goes the way of a batch that commits: what it wanted, and then what it changed is put back.
+    fn commit<'e>(cache: &Cache, mut stored: Standing<ConvergentState>, events: &[&'e Event]) -> Wanted<'e> {
+        let aggregators = Aggregators::new(Convergent::default());
+        let taken = cache.take(events);
+        let wanted = cache.wanted(&taken, events);
+        let keys = taken.complete(&mut stored);
+        let mut fold = BatchFold::new(&aggregators, stored);
+        events.iter().for_each(|event| fold.push(event));
+        cache.put(&aggregators, fold.finish(std::iter::empty()).changes, keys);
+        wanted
+    }
+
+    fn wanted<'e>(cache: &Cache, events: &[&'e Event]) -> Wanted<'e> {
+        cache.wanted(&cache.take(events), events)
+    }
+
+    #[test]
+    fn of_a_session_that_began_here_only_known_keys_are_looked_for() {
+        let cache = Cache::default();
+        let (first, second) = (tool("a", 1), tool("a", 2));
+        assert_eq!(commit(&cache, Standing::default(), &[&first]).of_unknown_sessions, [&first]);
+        let wanted = commit(&cache, Standing::default(), &[&first, &second]);
+        assert!(wanted.of_unknown_sessions.is_empty());
+        assert_eq!(wanted.of_known_sessions, [&first, &second]);
+        assert_eq!(wanted.perhaps_stored, [&first]);
+    }
+
+    #[test]
+    fn of_a_session_that_was_read_every_key_is_looked_for() {
+        let cache = Cache::default();
+        let event = tool("a", 1);
+        let read = LoadedSession {
+            version: Version::FIRST,
+            status: Status::Active,
+            folded: Some(crate::fold::FoldedState::default()),
+            sides: Vec::new(),
+        };
+        let mut stored = Standing::default();
+        stored.sessions.insert(event.session_id.clone(), read);
+        let _ = commit(&cache, stored, &[&event]);
+        let next = tool("a", 2);
+        let wanted = wanted(&cache, &[&next]);
+        assert_eq!((wanted.of_unknown_sessions.len(), wanted.perhaps_stored), (0, vec![&next]));
+    }
+
+    #[test]
+    fn a_session_whose_batch_was_not_committed_is_forgotten() {
+        let cache = Cache::default();
+        let event = tool("a", 1);
+        let _ = commit(&cache, Standing::default(), &[&event]);
+        assert!(wanted(&cache, &[&event]).of_unknown_sessions.is_empty());
+        assert_eq!(wanted(&cache, &[&event]).of_unknown_sessions, [&event]);
+    }
+
+    #[test]
+    fn the_sessions_that_were_not_used_for_long_make_room_for_others() {
+        let cache = Cache::default();
+        let kept = tool("kept", 0);
+        let many: Vec<Event> = (0..60_000).map(|number| tool(&format!("session {number}"), 1)).collect();
+        for some in many.chunks(1_000) {
+            let mut events: Vec<&Event> = some.iter().collect();
+            events.push(&kept);
+            let _ = commit(&cache, Standing::default(), &events);
+        }
+        let held = {
+            let generations = cache.lock();
+            (generations.recent.len() + generations.older.len()) * SESSION_BYTES
+        };
+        assert!(held > MAX_BYTES / 2 && held < MAX_BYTES * 11 / 10, "{held} bytes");
+        assert_eq!(wanted(&cache, &[&many[0]]).of_unknown_sessions, [&many[0]]);
+        assert!(wanted(&cache, &[&kept]).of_unknown_sessions.is_empty());
+    }
+
+    #[test]
+    fn the_keys_of_a_very_long_session_are_not_kept() {
+        let cache = Cache::default();
+        let many: Vec<Event> = (0..=MAX_KEYS).map(|id| tool("long", id as u128)).collect();
+        let _ = commit(&cache, Standing::default(), &many.iter().collect::<Vec<_>>());
+        let next = tool("long", u128::MAX);
+        assert_eq!(wanted(&cache, &[&next]).perhaps_stored, [&next]);
+    }
+}
