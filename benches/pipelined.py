@@ -49,7 +49,7 @@ UPSERT = insert("sessions_py AS s", SESSION, """(session_id) DO UPDATE SET
 
 
 def of(type_, value):
-    if type(value) is not type_:
+    if type(value) is not type_ or type_ is int and abs(value) >= 1 << 63:
         raise TypeError
     return value.replace("\0", "\ufffd") if type_ is str and "\0" in value else value
 
