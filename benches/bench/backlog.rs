@@ -83,7 +83,9 @@ pub fn keep(brokers: &str, topics: &Topics, records: u64) -> Result<Vec<Kept>> {
 fn record(message: &impl Message) -> Record {
     let mut headers = Vec::new();
     if let Some(found) = message.headers() {
-        let owned = found.iter().map(|header| Header { key: header.key.as_bytes().into(), value: header.value.map(Into::into) });
+        let owned = found
+            .iter()
+            .map(|header| Header { key: header.key.as_bytes().into(), value: header.value.map(Into::into) });
         headers.extend(owned);
     }
     Record {

@@ -74,11 +74,8 @@ fn draw_axes(svg: &mut String, scale: Scale, step_x: f64, step_y: f64) {
         let (seconds, x) = (f64::from(index) * step_x, scale.x(f64::from(index) * step_x));
         let _ = writeln!(svg, r##"<line x1="{x:.1}" y1="{BOTTOM}" x2="{x:.1}" y2="{}" stroke="#222"/>"##, BOTTOM + 5.0);
         let digits = usize::from(step_x < 1.0);
-        let _ = writeln!(
-            svg,
-            r#"<text x="{x:.1}" y="{}" text-anchor="middle">{seconds:.digits$}</text>"#,
-            BOTTOM + 20.0
-        );
+        let _ =
+            writeln!(svg, r#"<text x="{x:.1}" y="{}" text-anchor="middle">{seconds:.digits$}</text>"#, BOTTOM + 20.0);
     }
     let middle = f64::midpoint(TOP, BOTTOM);
     let _ = writeln!(
