@@ -33,14 +33,34 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// The longest wait, for the group at the start and for the last record at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// In milliseconds.
 pub struct Latency {
     /// What the producer really sent a second.
     pub rate: f64,
+    /// From just before the send until it is seen in Postgres.
+    pub whole: Millis,
+    /// The part of it until the broker says that it has the record: the producer's and the broker's.
+    pub sending: Millis,
+}
+
+/// How long many records took, in milliseconds.
+pub struct Millis {
     pub records: usize,
     pub p50: f64,
     pub p99: f64,
     pub most: f64,
+}
+
+impl Millis {
+    fn of(times: impl Iterator<Item = Duration>) -> Self {
+        let mut millis: Vec<f64> = times.map(|time| time.as_secs_f64() * 1_000.0).collect();
+        millis.sort_by(f64::total_cmp);
+        Self {
+            records: millis.len(),
+            p50: percentile(&millis, 0.5),
+            p99: percentile(&millis, 0.99),
+            most: percentile(&millis, 1.0),
+        }
+    }
 }
 
 /// Where a record went, by topic and partition.
@@ -52,6 +72,8 @@ struct Sent {
     offset: i64,
     /// Just before it was handed to the producer.
     at: Instant,
+    /// When the producer heard that the broker has it.
+    acknowledged: Instant,
 }
 
 /// What one look at the checkpoints found, and when it was known.
@@ -72,7 +94,7 @@ pub async fn measure(rig: &Rig, options: &Options) -> Result<Latency> {
     // Together, so that a send that fails is not waited for in Postgres.
     let ((sent, took), seen) = tokio::try_join!(async { sending.await? }, watching)?;
     let rate = sent.len() as f64 / took.as_secs_f64();
-    Ok(evaluate(sent, seen, rate))
+    Ok(evaluate(sent, &seen, rate))
 }
 
 /// Checkpoints are made when the group has given out the partitions, just before reading begins.
@@ -118,7 +140,8 @@ fn send(brokers: &str, topics: &Topics, rate: u32, seconds: u32) -> Result<(Vec<
     let records = u64::from(rate) * u64::from(seconds);
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", brokers).set("acks", "all").set("compression.type", "lz4");
-    settings.set("linger.ms", "5").set("partitioner", "murmur2_random");
+    // As the program's own producer does. With less, the development broker is busy with many small batches.
+    settings.set("linger.ms", "20").set("partitioner", "murmur2_random");
     // Records that are too large for the service are among them.
     settings.set("message.max.bytes", "16000000");
     let producer: ThreadedProducer<Reports> = ThreadedProducer::from_config_and_context(&settings, Reports::default())?;
@@ -165,28 +188,24 @@ impl ProducerContext for Reports {
         // One that failed is missing in the end.
         if let Ok(message) = result {
             let partition = (message.topic().to_owned(), message.partition());
-            let sent = Sent { partition, offset: message.offset(), at: *at };
+            let sent = Sent { partition, offset: message.offset(), at: *at, acknowledged: Instant::now() };
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
         }
     }
 }
 
 /// A record is in the tables when its partition's checkpoint is behind it.
-fn evaluate(sent: Vec<Sent>, seen: Vec<Seen>, rate: f64) -> Latency {
+fn evaluate(mut sent: Vec<Sent>, seen: &[Seen], rate: f64) -> Latency {
     let begun = sent.iter().map(|sent| sent.at).min();
-    let counts = |sent: &&Sent| begun.is_some_and(|begun| sent.at.duration_since(begun) >= WARM_UP);
-    let latency = |sent: &Sent| {
+    sent.retain(|sent| begun.is_some_and(|begun| sent.at.duration_since(begun) >= WARM_UP));
+    let whole = |sent: &Sent| {
         let in_tables = |(_, next): &Seen| next.get(&sent.partition).is_some_and(|next| *next > sent.offset);
         let index = seen.partition_point(|seen| !in_tables(seen));
-        Some(seen.get(index)?.0.duration_since(sent.at).as_secs_f64() * 1_000.0)
+        Some(seen.get(index)?.0.duration_since(sent.at))
     };
-    let mut millis: Vec<f64> = sent.iter().filter(counts).filter_map(latency).collect();
-    millis.sort_by(f64::total_cmp);
     Latency {
         rate,
-        records: millis.len(),
-        p50: percentile(&millis, 0.5),
-        p99: percentile(&millis, 0.99),
-        most: percentile(&millis, 1.0),
+        whole: Millis::of(sent.iter().filter_map(whole)),
+        sending: Millis::of(sent.iter().map(|sent| sent.acknowledged.duration_since(sent.at))),
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 const WIDTH: f64 = 860.0;
-const HEIGHT: f64 = 420.0;
+const HEIGHT: f64 = 450.0;
 /// Where the axes are.
-const LEFT: f64 = 80.0;
+const LEFT: f64 = 90.0;
 const RIGHT: f64 = 840.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 360.0;
@@ -68,7 +68,13 @@ fn draw_axes(svg: &mut String, scale: Scale, step_x: f64, step_y: f64) {
     for index in 0..=count(scale.y, step_y) {
         let (rate, y) = (f64::from(index) * step_y, scale.y(f64::from(index) * step_y));
         let _ = writeln!(svg, r##"<line x1="{LEFT}" y1="{y:.1}" x2="{RIGHT}" y2="{y:.1}" stroke="#ddd"/>"##);
-        let _ = writeln!(svg, r#"<text x="{}" y="{:.1}" text-anchor="end">{rate:.0}</text>"#, LEFT - 8.0, y + 4.0);
+        let _ = writeln!(
+            svg,
+            r#"<text x="{}" y="{:.1}" text-anchor="end">{}</text>"#,
+            LEFT - 8.0,
+            y + 4.0,
+            thousands(rate)
+        );
     }
     for index in 0..=count(scale.x, step_x) {
         let (seconds, x) = (f64::from(index) * step_x, scale.x(f64::from(index) * step_x));
@@ -94,6 +100,15 @@ fn count(end: f64, step: f64) -> u32 {
     count
 }
 
+/// Rates at the axis are whole thousands, unless nearly nothing was drained.
+fn thousands(rate: f64) -> String {
+    if rate >= 1_000.0 {
+        format!("{:.0},{:03.0}", (rate / 1_000.0).floor(), rate % 1_000.0)
+    } else {
+        format!("{rate:.0}")
+    }
+}
+
 fn draw_line(svg: &mut String, scale: Scale, line: &[(f64, f64)], index: usize) {
     let color = COLORS[index % COLORS.len()];
     let points: Vec<String> =
@@ -104,9 +119,9 @@ fn draw_line(svg: &mut String, scale: Scale, line: &[(f64, f64)], index: usize) 
         points.join(" ")
     );
     let x = LEFT + 90.0 * (index % 8) as f64;
-    let y = BOTTOM + 44.0;
-    let _ = writeln!(svg, r#"<rect x="{x}" y="{}" width="14" height="4" fill="{color}"/>"#, y + 8.0);
-    let _ = writeln!(svg, r#"<text x="{}" y="{}">drain {}</text>"#, x + 20.0, y + 14.0, index + 1);
+    let y = BOTTOM + 70.0;
+    let _ = writeln!(svg, r#"<rect x="{x}" y="{}" width="14" height="4" fill="{color}"/>"#, y - 6.0);
+    let _ = writeln!(svg, r#"<text x="{}" y="{y}">drain {}</text>"#, x + 20.0, index + 1);
 }
 
 /// The rate at equal distances, each over the window around it, as far as the drain lasts.

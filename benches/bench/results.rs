@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     drain::Drained,
-    latency::Latency,
+    latency::{Latency, Millis},
     measured::{Measured, Spread},
     options::{Options, Subject},
     plot,
@@ -94,9 +94,10 @@ fn drain(drained: &Drained) -> Value {
 }
 
 fn latency_json(latency: &Latency) -> Value {
+    let of = |millis: &Millis| json!({"p50_ms": millis.p50, "p99_ms": millis.p99, "max_ms": millis.most});
     json!({
-        "records": latency.records, "records_per_second": latency.rate, "p50_ms": latency.p50, "p99_ms": latency.p99,
-        "max_ms": latency.most,
+        "records": latency.whole.records, "records_per_second": latency.rate, "whole": of(&latency.whole),
+        "until_the_broker_has_it": of(&latency.sending),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What was measured, as a table for people.
 
 use crate::{
-    latency::Latency,
+    latency::{Latency, Millis},
     measured::{Measured, Spread},
     options::Subject,
     rounds::{Round, Rounds},
@@ -34,11 +34,13 @@ pub fn print_rounds(rounds: &Rounds) {
 }
 
 pub fn print_latency(latency: &Latency) {
-    println!(
-        "\nlatency at {:.0} records/s, from before the send until it is seen in Postgres, {} records:\n  \
-         p50 {:.1} ms   p99 {:.1} ms   max {:.1} ms",
-        latency.rate, latency.records, latency.p50, latency.p99, latency.most
-    );
+    println!("\nlatency at {:.0} records/s, {} records", latency.rate, latency.whole.records);
+    println!("{:<44} {:>9} {:>9} {:>9}", "ms", "p50", "p99", "max");
+    let line = |name: &str, millis: &Millis| {
+        println!("{name:<44} {:>9.1} {:>9.1} {:>9.1}", millis.p50, millis.p99, millis.most);
+    };
+    line("from before the send until seen in Postgres", &latency.whole);
+    line("  of it until the broker has the record", &latency.sending);
 }
 
 /// Something of each round's measurement of one subject.
