@@ -35,7 +35,7 @@ def insert(table, columns, conflict):
 
 def insert_events(table, columns, failed="false"):
     new = insert(table, columns, f"DO NOTHING RETURNING session_id, {failed} AS failed")
-    return f"WITH new AS ({new}) SELECT session_id, count(*), count(*) FILTER (WHERE failed) FROM new GROUP BY session_id"
+    return f"WITH new AS ({new}) SELECT session_id, count(*), count(*) FILTER (WHERE failed) FROM new GROUP BY 1"
 
 
 def array(values):
@@ -132,7 +132,8 @@ def fold(messages):
         elif kind == "hook.session.ended" and (session[1] is None or at > session[1]):
             session[1] = at
     columns = {kind: [array(column) for column in zip(*of_kind)] for kind, of_kind in rows.items()}
-    return columns, *by_column(sessions), [array(column) for column in zip(*((*at, next) for at, next in offsets.items()))]
+    moves = [array(column) for column in zip(*((*place, next) for place, next in offsets.items()))]
+    return columns, *by_column(sessions), moves
 
 
 def by_column(sessions):
@@ -181,7 +182,8 @@ def main():
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--records", type=int, required=True, help="stop after so many")
     options = parser.parse_args()
-    connection = psycopg.connect(options.postgres, autocommit=True, options=f"-c search_path={options.schema} -c timezone=UTC")
+    settings = f"-c search_path={options.schema} -c timezone=UTC"
+    connection = psycopg.connect(options.postgres, autocommit=True, options=settings)
     for name, (columns, key) in TABLES.items():
         columns = ", ".join(columns).replace("session_id text", 'session_id text COLLATE "C"')
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns}, PRIMARY KEY ({key}))")
