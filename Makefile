@@ -4,7 +4,7 @@ CARGO ?= cargo
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test faults fuzz install clean
+.PHONY: help demo build test faults fuzz bench install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +12,7 @@ help: ## List the targets
 	@echo 'Variables:'
 	@echo '  KEEP=1     leave the demo'"'"'s broker and Postgres running; it shows how to stop them'
 	@echo '  FUZZ_SECONDS=60    how long each fuzz target runs'
+	@echo '  ARGS=…     options of the benchmarks, such as --rounds 5; ARGS=--help lists them'
 	@echo '  CARGO=…    the cargo to build with (default: cargo)'
 
 # `make` itself puts KEEP into the program's environment. `exec` lets the program have the signals.
@@ -38,6 +39,10 @@ faults: install ## Run the faults that take minutes, each on a private broker an
 # Variables of the command line reach the script through the environment.
 fuzz: install ## Fuzz each target for FUZZ_SECONDS, from the corpus that `make test` checks
 	@scripts/fuzz.sh
+
+bench: install ## Measure against what it can be compared with; docs/performance.md says what and how
+	@scripts/bench.sh
+	$(CARGO) bench --locked --bench bench -- $(ARGS)
 
 install: ## Install what is missing: build tools, Postgres, the development broker
 	@scripts/install.sh
