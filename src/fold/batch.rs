@@ -3,7 +3,7 @@
 //! The store is read before ([`Standing`]) and written after ([`Folded`]). Between the two, a session's version says
 //! whether what was read still holds.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 
 use crate::event::{Event, SessionId};
 
@@ -48,8 +48,13 @@ impl<'e, 'a, A: SessionAggregator> BatchFold<'e, 'a, A> {
     }
 
     pub fn push(&mut self, event: &'e Event) {
-        let open = || Session::open(self.aggregators, &mut self.standing, &event.session_id);
-        let session = self.sessions.entry(event.session_id.clone()).or_insert_with(open);
+        let session = match self.sessions.get_mut(&event.session_id) {
+            Some(session) => session,
+            None => {
+                let session = Session::open(self.aggregators, &mut self.standing, &event.session_id);
+                self.sessions.entry(event.session_id.clone()).or_insert(session)
+            }
+        };
         match session.take(&self.aggregators.session, event) {
             Fate::Applied => self.outcome.applied += 1,
             Fate::Duplicate => self.outcome.duplicates += 1,

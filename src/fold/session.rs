@@ -1,7 +1,6 @@
 //! One session in the fold of a batch.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use serde_json::value::RawValue;
 
 use crate::event::{Event, EventKey, SessionId};

@@ -4,10 +4,11 @@
 //! fold began with. So a session is taken out when a batch begins with it, and comes back once the batch is committed.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::RandomState},
     hash::BuildHasher,
     sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use foldhash::{HashMap, HashMapExt, HashSet, fast::RandomState};
 
 use crate::{
     event::{Event, EventKey, SessionId},
@@ -57,7 +58,7 @@ pub(super) struct TakenKeys(HashMap<SessionId, KnownKeys>);
 
 impl<S> Default for SessionCache<S> {
     fn default() -> Self {
-        Self { generations: Mutex::default(), hasher: RandomState::new() }
+        Self { generations: Mutex::default(), hasher: RandomState::default() }
     }
 }
 

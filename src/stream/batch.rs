@@ -138,13 +138,13 @@ impl BatchBuilder {
         self.batch.items.len() >= self.limits.max_events || self.bytes >= self.limits.max_bytes
     }
 
-    /// When its first record came.
-    pub(super) fn begun(&self) -> Option<Instant> {
-        self.begun
+    pub(super) fn is_due(&self) -> bool {
+        self.time_left().is_some_and(|left| left.is_zero())
     }
 
-    pub(super) fn max_wait(&self) -> Duration {
-        self.limits.max_wait
+    /// How long until [`Self::is_due`]; none where there is no record.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        self.begun.map(|begun| self.limits.max_wait.saturating_sub(begun.elapsed()))
     }
 
     /// Hands out the batch, counted as in flight, and starts another.

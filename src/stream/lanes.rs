@@ -18,10 +18,6 @@ use super::{
     lease::Lease,
 };
 
-/// A lane with nothing else to do waits this long for company for a record. By this a batch is as small as the stream
-/// is slow: the next one is as large as what came while Postgres wrote this one.
-const LINGER: Duration = Duration::from_millis(10);
-
 /// The batches of all lanes that are being filled.
 #[derive(Debug)]
 pub(super) struct Lanes(Vec<Lane>);
@@ -54,7 +50,7 @@ impl Lanes {
             max_bytes: limits.max_bytes.div_ceil(lanes.get()),
             ..limits
         };
-        // One batch waits while another is worked on; a third is being filled. That bounds the memory.
+        // In each lane one batch is worked on, and one is being filled. That bounds the memory.
         let channels = (0..lanes.get()).map(|_| mpsc::channel(1));
         let open = |(sender, receiver)| {
             let builder = BatchBuilder::new(limits);
@@ -99,7 +95,7 @@ impl Lanes {
 
     /// How long until a batch may have to go; none where there is none.
     pub(super) fn time_left(&self) -> Option<Duration> {
-        self.0.iter().filter_map(Lane::time_left).min()
+        self.0.iter().filter_map(|lane| lane.builder.time_left()).min()
     }
 
     /// Hands over each batch that is full, or old enough; with `last`, all.
@@ -127,29 +123,22 @@ impl Lanes {
 }
 
 impl Lane {
+    /// A batch goes only when the one before is done, so it is as large as what came meanwhile: small where there is
+    /// little to do, and full under a backlog.
     fn hand_over(&mut self, last: bool) -> HandOver {
         let full = self.builder.is_full();
-        if self.builder.is_empty() || !(full || last || self.is_due()) {
+        if self.builder.is_empty() || !(full || last || self.builder.is_due()) {
             return HandOver::Done;
+        }
+        if !self.in_flight.is_zero() {
+            return if full { HandOver::Blocked } else { HandOver::Done };
         }
         let Some(batches) = &self.batches else { return HandOver::Done };
         match batches.try_reserve().map(|room| room.send(self.builder.take(&self.in_flight))) {
             Ok(()) => HandOver::Done,
             Err(TrySendError::Closed(())) => HandOver::Closed,
-            // A batch that isn't full grows on while it waits.
-            Err(TrySendError::Full(())) if full => HandOver::Blocked,
-            Err(TrySendError::Full(())) => HandOver::Done,
+            // Nothing is in flight, so nothing can be in the channel.
+            Err(TrySendError::Full(())) => HandOver::Blocked,
         }
-    }
-
-    fn is_due(&self) -> bool {
-        self.time_left().is_some_and(|left| left.is_zero())
-    }
-
-    fn time_left(&self) -> Option<Duration> {
-        let age = self.builder.begun()?.elapsed();
-        let limit =
-            if self.in_flight.is_zero() { LINGER.min(self.builder.max_wait()) } else { self.builder.max_wait() };
-        Some(limit.saturating_sub(age))
     }
 }

@@ -42,6 +42,8 @@ use super::{
 /// How long a poll waits for a record, and so how long a command may wait for its turn.
 const POLL: Duration = Duration::from_millis(20);
 const LEAST_POLL: Duration = Duration::from_millis(2);
+/// How often a full batch asks whether there is room.
+const FULL: Duration = Duration::from_micros(300);
 /// A full pipeline is waited for this long before partitions are paused: pausing throws away what was fetched ahead.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Poller {
@@ -140,7 +142,7 @@ impl Poller {
             self.poll();
         } else {
             // A full batch waits for room, and hasn't for long.
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(FULL);
         }
     }
 
