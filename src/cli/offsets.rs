@@ -1,6 +1,6 @@
 //! `sessionfold offsets`: where the checkpoints stand, and the decision how a halted partition goes on.
 
-use std::{cmp::Ordering, process::ExitCode, str::FromStr, time::Duration};
+use std::{process::ExitCode, str::FromStr, time::Duration};
 
 use crate::{
     config::Config,
@@ -135,17 +135,27 @@ async fn adopt(config: &Config, store: &Store, ends: &[LogEnds], args: AdoptArgs
     if !args.force && !(ends.earliest..=ends.latest).contains(&next) {
         return Err(Failure::Usage(anyhow!("{next} is outside the log, where reading would halt; --force does it")));
     }
-    match next.get().cmp(&expected.get()) {
-        Ordering::Greater => println!("{} offsets are skipped for good", next.get() - expected.get()),
-        Ordering::Less => println!("what the log holds from {next} on is read, again where it was read before"),
-        Ordering::Equal => println!("that is where it stands"),
-    }
+    let step = CheckpointMove { partition, expected, next };
+    let adopted = AdoptedOffset { step, log_start: ends.earliest, log_end: ends.latest };
+    println!("{}", consequence(&adopted));
     if !args.yes && !confirm()? {
         return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
     }
-    let step = CheckpointMove { partition, expected, next };
-    let adopted = AdoptedOffset { step, log_start: ends.earliest, log_end: ends.latest };
     store.adopt_offset(group_id, &adopted).await?;
     println!("done, and kept in the table adopted_offsets; restart the instances that halted the partition");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the decision means for records, in words.
+fn consequence(adopted: &AdoptedOffset) -> String {
+    let AdoptedOffset { step: CheckpointMove { expected, next, .. }, log_end, .. } = adopted;
+    match adopted.gap() {
+        gap if adopted.is_of_another_log() => format!(
+            "{expected} is beyond the end of the log, so nothing of this log was read: {gap} offsets before {next} are \
+             skipped for good, and what it holds from {next} on is read"
+        ),
+        0 if expected == next => "that is where it stands".to_owned(),
+        0 => format!("what the log holds from {next} to {log_end} is read, again where it was read before"),
+        gap => format!("{gap} offsets are skipped for good"),
+    }
 }

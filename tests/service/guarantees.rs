@@ -258,11 +258,29 @@ async fn a_checkpoint_beyond_the_log_halts_its_partition_until_somebody_decides(
     let skip =
         ["offsets", "adopt", "--topic", &partition.topic, "--partition", "0", "--to", "2000000", "--force", "--yes"];
     assert!(run(&deployment, &skip).status.success());
-    let gap: i64 = sqlx::query_scalar("SELECT max(to_offset - from_offset) FROM adopted_offsets")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let gap: i64 = sqlx::query_scalar("SELECT max(gap) FROM adopted_offsets").fetch_one(&mut connection).await.unwrap();
     assert!(gap > 1_990_000, "{gap}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_on_a_topic_that_was_made_anew_is_told_and_kept_as_the_gap_that_it_is() {
+    let deployment = Deployment::new(1).await;
+    let sent = records(2_000, 27);
+    deployment.send(&sent).await;
+    let topic = deployment.topic(EventKind::Tool);
+    let held = sent.iter().filter(|record| record.kind == EventKind::Tool).count();
+    let beyond = [(TopicPartition::new(topic, 0), NextOffset::new(1_000_000))];
+    open_store(&deployment.config()).create_checkpoints(&deployment.group_id, &beyond).await.unwrap();
+
+    let adopt =
+        run(&deployment, &["offsets", "adopt", "--topic", topic, "--partition", "0", "--to", "latest", "--yes"]);
+    let told = String::from_utf8(adopt.stdout).unwrap();
+    assert!(adopt.status.success() && told.contains(&format!("{held} offsets before {held} are skipped")), "{told}");
+    let gap: i64 =
+        sqlx::query_scalar("SELECT gap FROM adopted_offsets").fetch_one(&mut deployment.connect().await).await.unwrap();
+    assert_eq!(usize::try_from(gap).unwrap(), held);
+    let shown = String::from_utf8(run(&deployment, &["offsets", "show"]).stdout).unwrap();
+    assert!(shown.contains(&format!("from 1000000 to {held}, {held} skipped")), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
