@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use sqlx::postgres::PgDatabaseError;
+
 use crate::fold::AggregatorId;
 
 /// What a failure calls for.
@@ -105,9 +107,20 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
             Some(constraint) => format!("Postgres refuses the data (SQLSTATE {sqlstate}, constraint {constraint})"),
             None => format!("Postgres refuses the data (SQLSTATE {sqlstate})"),
         },
+        _ if is_raised_by_code(error) => {
+            format!("a function or trigger of the database raised an error (SQLSTATE {sqlstate})")
+        }
         _ => format!("{} (SQLSTATE {sqlstate})", error.message()),
     };
     StoreError { sqlstate: Some(sqlstate.into_boxed_str()), ..StoreError::new(failure, what) }
+}
+
+/// Whether the error was raised in a procedural language. Its SQLSTATE may be any, and its message may quote the data. It
+/// is known by the source file of Postgres that reports it.
+fn is_raised_by_code(error: &dyn sqlx::error::DatabaseError) -> bool {
+    const LANGUAGES: [&str; 4] = ["pl_", "plpy", "plperl", "pltcl"];
+    let file = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::file);
+    file.is_some_and(|file| LANGUAGES.iter().any(|language| file.starts_with(language)))
 }
 
 /// By the classes of Postgres's appendix "Error Codes".
@@ -118,13 +131,16 @@ fn classify(sqlstate: &str) -> Failure {
         "25P03" | "25P04" => Failure::Unavailable,
         // Read-only: what a standby answers while another server is being promoted.
         "25006" => Failure::Unavailable,
-        // Data exceptions, constraint violations, program limits (an index row too long), and what a trigger of the
-        // database's owner raises.
-        _ if ["22", "23", "44", "54", "P0"].contains(&&sqlstate[..2]) => Failure::Data,
-        // Wrong password, no such database or role, missing rights, tables or columns.
-        _ if ["28", "3D", "3F", "42", "0A", "25"].contains(&&sqlstate[..2]) => Failure::Setup,
-        // Connections, resources (disk, memory, connections), operator intervention, system and internal errors.
-        _ => Failure::Unavailable,
+        _ => match sqlstate.get(..2) {
+            // Connections, rollbacks, resources (disk, memory, connections), locks, operator intervention, system and
+            // internal errors.
+            Some("08" | "40" | "53" | "55" | "57" | "58" | "XX") => Failure::Unavailable,
+            // Wrong password, no such database or role, missing rights, tables, columns or prepared statements.
+            Some("28" | "3D" | "3F" | "42" | "0A" | "25" | "26") => Failure::Setup,
+            // Data exceptions, constraint violations, program limits (an index row too long), and whatever a trigger of
+            // the database's owner raises: to try that again for ever would stop all that comes after it.
+            _ => Failure::Data,
+        },
     }
 }
 
@@ -142,6 +158,10 @@ mod tests {
             ("23514", Failure::Data),
             ("54000", Failure::Data),
             ("P0001", Failure::Data),
+            ("45000", Failure::Data),
+            ("38001", Failure::Data),
+            ("", Failure::Data),
+            ("26000", Failure::Setup),
             ("28P01", Failure::Setup),
             ("42P01", Failure::Setup),
             ("42501", Failure::Setup),
@@ -151,6 +171,9 @@ mod tests {
             ("57014", Failure::Unavailable),
             ("57P01", Failure::Unavailable),
             ("08006", Failure::Unavailable),
+            ("55P03", Failure::Unavailable),
+            ("58030", Failure::Unavailable),
+            ("XX000", Failure::Unavailable),
         ] {
             assert_eq!(classify(sqlstate), failure, "{sqlstate}");
         }
