@@ -31,11 +31,13 @@ pub struct StoreError {
     pub sqlstate: Option<Box<str>>,
     /// Not asked at all: the circuit breaker is open for so long.
     pub retry_after: Option<Duration>,
+    /// Not asked at all, for want of a connection of our own. It says nothing of Postgres.
+    pub(super) is_our_own: bool,
 }
 
 impl StoreError {
     pub fn new(failure: Failure, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { failure, what: what.into(), sqlstate: None, retry_after: None }
+        Self { failure, what: what.into(), sqlstate: None, retry_after: None, is_our_own: false }
     }
 
     /// No answer at all, for longer than any statement may take.
@@ -47,6 +49,12 @@ impl StoreError {
     pub(super) fn left_alone(retry_after: Duration) -> Self {
         let what = "Postgres did not answer several times in a row, and is left alone for a while";
         Self { retry_after: Some(retry_after), ..Self::new(Failure::Unavailable, what) }
+    }
+
+    /// All connections that we may have are in use, and Postgres would give another one.
+    pub(super) fn no_connection_is_free(most: u32) -> Self {
+        let what = format!("all {most} connections of postgres.max_connections are in use");
+        Self { is_our_own: true, ..Self::new(Failure::Unavailable, what) }
     }
 
     /// Whether the circuit breaker counts it. A statement that took too long was ended by a Postgres that answers.
