@@ -1,5 +1,6 @@
 //! All Kafka there is: the polling thread, assignment, seeking, pausing, committing, producing.
 
+mod alarm;
 mod assignment;
 mod batch;
 mod client;
