@@ -51,6 +51,7 @@ async fn twenty_kills_at_random_moments_while_events_flow_lose_nothing_and_count
         } else {
             tokio::time::sleep(Duration::from_millis(random.u64(0..3_000))).await;
         }
+        assert!(instance.is_running(), "it ended by itself: {}", instance.log());
         instance.kill();
     }
 
