@@ -27,7 +27,7 @@ pub use consumer::{Consumer, Stopper};
 pub use error::StreamError;
 pub use generated::{KindTopics, produce};
 pub use lease::{Held, Lease, Leases};
-pub use log_ends::{LogEnds, log_ends};
+pub use log_ends::{KnownLogEnds, LogEnds, known_log_ends, log_ends};
 pub use log_reader::{LogRange, read_logs};
 pub use messages::{Input, Notice};
 pub use options::{ConsumerOptions, Until};

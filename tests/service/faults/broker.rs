@@ -18,13 +18,14 @@ use sessionfold::{
     service::open_store,
     stream::{LogEnds, log_ends},
 };
-use sqlx::PgConnection;
+use sqlx::{Connection, Executor, PgConnection};
 
 use crate::{
     crashes::{committed_records, until_committed},
     deployment::{Deployment, MAX_VALUE_BYTES},
     expected::Expected,
     guarantees::records,
+    locks::until_batches_wait,
     program::{Instance, run, until},
     tables::assert_tables_equal,
 };
@@ -41,17 +42,25 @@ async fn the_broker_stands_still(time: Duration, seed: u64) {
     let mut deployment = Deployment::at(&broker.bootstrap(), 2).await;
     without_sweep(&mut deployment);
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "200");
+    // Little is fetched ahead, so that most is with the broker when it stands still.
+    deployment.set("SESSIONFOLD_KAFKA__CLIENT__QUEUED_MIN_MESSAGES", "100");
+    deployment.set("SESSIONFOLD_KAFKA__CLIENT__MAX_PARTITION_FETCH_BYTES", "20000");
     let sent = records(8_000, seed);
     let (before, after) = sent.split_at(6_000);
-    deployment.send(before).await;
     let mut connection = deployment.connect().await;
     let mut instance = Instance::start(&deployment, &["run"]);
-    until_committed(&mut connection, 1).await;
+    instance.until_assigned(1).await;
+    let (mut blocker, mut observer) = (deployment.connect().await, deployment.connect().await);
+    let mut lock = blocker.begin().await.unwrap();
+    lock.execute("LOCK TABLE sessions").await.unwrap();
+    deployment.send(before).await;
+    until_batches_wait(&mut observer, 1, None).await;
 
     broker.pause().unwrap();
+    lock.rollback().await.unwrap();
     tokio::time::sleep(time).await; // the outage itself
     let paused_at = committed_records(&mut connection).await;
-    assert!(paused_at < before.len() as u64, "all was read before the broker stood still");
+    assert!(paused_at > 0 && paused_at < before.len() as u64, "{paused_at} were read before the broker stood still");
     broker.resume().unwrap();
     let resumed = Instant::now();
     deployment.send(after).await;
@@ -296,11 +305,17 @@ async fn a_partition_outside_its_log_halts_while_the_leader_of_another_is_away()
     let tools: Vec<_> = trial.records.by_ref().filter(|record| record.kind == EventKind::Tool).take(100).collect();
     trial.deployment.send(&tools).await;
     trial.says(HALTED, 1).await;
+    let shown = String::from_utf8(run(&trial.deployment, &["offsets", "show"]).stdout).unwrap();
+    let line = |of: &TopicPartition| shown.lines().find(|line| line.starts_with(&of.to_string())).unwrap();
+    assert!(line(&unanswered).ends_with(" ?") && line(&outside).contains(&BEYOND.to_string()), "{shown}");
+    adopt(&trial.deployment, &outside.topic);
 
     trial.cluster.broker_up(2).unwrap();
     trial.send().await;
-    trial.taken_in_but_for(&[outside]).await;
     assert_eq!(trial.instance.said(HALTED), 1);
+    trial.instance.stop().await;
+    trial.instance = Instance::start(&trial.deployment, &["run"]);
+    trial.taken_in_but_for(&[]).await;
     trial.instance.stop().await;
 }
 
