@@ -6,6 +6,7 @@ mod by_tool;
 mod deployment;
 mod expected;
 mod flow;
+mod locks;
 mod outage;
 mod program;
 mod proxy;

@@ -1,7 +1,5 @@
 //! Commits that are refused, run into others, or lose their answer.
 
-use std::time::Duration;
-
 use serde_json::json;
 use sessionfold::{
     event::EventKind,
@@ -17,13 +15,12 @@ use crate::{
     deployment::{Deployment, drain_into},
     expected::Expected,
     guarantees::records,
-    program::{run, until},
+    locks::until_batches_wait,
+    program::run,
     proxy::{Cut, Proxy},
     records::{prompt, record},
     tables::assert_tables_equal,
 };
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The transactions of batches.
 fn commits_of(store: &Store) -> TransactionStatistics {
@@ -165,10 +162,7 @@ async fn deadlock_with(operator: &mut PgConnection, observer: &mut PgConnection,
     operator.execute("SET deadlock_timeout = '10s'").await.unwrap();
     let mut transaction = operator.begin().await.unwrap();
     transaction.execute("LOCK TABLE sessions IN EXCLUSIVE MODE").await.unwrap();
-    let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
-                   AND application_name = $1 AND wait_event_type = 'Lock')";
-    let waits = async || sqlx::query_scalar(waiting).bind(group_id).fetch_one(&mut *observer).await.unwrap();
-    until("a batch waits for the sessions", PATIENCE, waits).await;
+    until_batches_wait(observer, 1, Some(group_id)).await;
     let checkpoints = "SELECT FROM checkpoints WHERE group_id = $1 FOR UPDATE";
     sqlx::query(checkpoints).bind(group_id).execute(&mut *transaction).await.unwrap();
     transaction.rollback().await.unwrap();

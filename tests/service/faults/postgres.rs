@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::{
     guarantees::records,
+    locks::until_batches_wait,
     outage::{AtWork, Outcome, watchful, work_through},
     program::until,
 };
@@ -164,10 +165,7 @@ async fn a_postgres_that_is_frozen_in_the_midst_of_a_batch_is_waited_for() {
     let outcome = work_through(&deployment, &sent, Duration::from_millis(150), async |at_work| {
         let mut lock = blocker.begin().await.unwrap();
         lock.execute("LOCK TABLE sessions IN EXCLUSIVE MODE").await.unwrap();
-        let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity
-                       WHERE datname = current_database() AND wait_event_type = 'Lock')";
-        let waits = async || sqlx::query_scalar(waiting).fetch_one(&mut observer).await.unwrap();
-        until("a batch is on its way", PATIENCE, waits).await;
+        until_batches_wait(&mut observer, 1, None).await;
         postgres.pause().unwrap();
         at_work.until_it_stands_still().await;
         postgres.resume().unwrap();
