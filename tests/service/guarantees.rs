@@ -8,9 +8,9 @@ use sessionfold::{
     fold::{Aggregators, Convergent},
     generate::{GeneratedRecord, Generator, Shape},
     record::{NextOffset, TopicPartition},
-    service::{Service, open_store},
+    service::open_store,
     store::{BatchCommit, CheckpointMove, CommitError},
-    stream::{Until, log_ends},
+    stream::log_ends,
 };
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -132,13 +132,7 @@ async fn a_database_that_goes_away_again_and_again_delays_and_loses_nothing() {
         }
     };
 
-    let service = Service::start(
-        &deployment.config(),
-        open_store(&deployment.config()),
-        deployment.aggregators(),
-        Until::Drained,
-    )
-    .unwrap();
+    let service = deployment.begin_to_drain();
     let monitor = service.monitor();
     connection.close().await.unwrap();
     let outages = async {
@@ -162,13 +156,7 @@ async fn a_pipeline_that_stands_still_pauses_the_partitions_and_holds_three_batc
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
     let sent = records(20_000, 24);
     deployment.send(&sent).await;
-    let service = Service::start(
-        &deployment.config(),
-        open_store(&deployment.config()),
-        deployment.aggregators(),
-        Until::Drained,
-    )
-    .unwrap();
+    let service = deployment.begin_to_drain();
     let monitor = service.monitor();
     let progress = Arc::clone(&monitor.progress);
 
@@ -193,13 +181,7 @@ async fn a_rebalance_while_the_partitions_are_paused_neither_stalls_nor_ends_a_d
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
     let sent = records(20_000, 26);
     deployment.send(&sent).await;
-    let service = Service::start(
-        &deployment.config(),
-        open_store(&deployment.config()),
-        deployment.aggregators(),
-        Until::Drained,
-    )
-    .unwrap();
+    let service = deployment.begin_to_drain();
     let progress = service.monitor().progress;
 
     let (mut blocker, mut observer) = (deployment.connect().await, deployment.connect().await);

@@ -12,6 +12,7 @@ mod program;
 mod proxy;
 mod records;
 mod tables;
+mod tansu;
 
 mod convergence;
 mod crashes;

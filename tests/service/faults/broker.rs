@@ -1,9 +1,6 @@
 //! The broker stands still, answers with errors, loses its coordinator, loses records.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rdkafka::{
     mocking::{MockCluster, MockCoordinator},
@@ -28,6 +25,7 @@ use crate::{
     locks::until_batches_wait,
     program::{Instance, run, until},
     tables::assert_tables_equal,
+    tansu::Tansu,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -435,30 +433,6 @@ const SEGMENTATION_FAULT: i32 = 11;
 /// More would be another fault than the one that is known.
 const MOST_CRASHES: u32 = 2;
 
-/// A broker that takes the place of one that was stopped: the same address, and nothing in it.
-struct Successor(Child);
-
-impl Successor {
-    fn start(address: &str) -> Self {
-        let program = std::env::var("SESSIONFOLD_DEV_BROKER").unwrap_or_else(|_| "target/dev/tansu".to_owned());
-        let listener = format!("tcp://{address}");
-        let mut command = Command::new(program);
-        command
-            .args(["broker", "--listener-url", &listener, "--advertised-listener-url", &listener])
-            .args(["--storage-engine", "memory://tansu/", "--silent"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// `sessionfold offsets adopt … --to earliest`, as the error says.
 fn adopt(deployment: &Deployment, topic: &str) {
     let adopt = ["offsets", "adopt", "--topic", topic, "--partition", "0", "--to", "earliest", "--yes"];
@@ -486,7 +460,9 @@ async fn topics_made_anew_under_a_running_instance_halt_where_the_log_is_too_sho
     until_committed(&mut connection, before.len()).await;
 
     broker.stop().await;
-    let _successor = Successor::start(&address);
+    // Another takes its place: the same address, and nothing in it.
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let _successor = Tansu::start(port.parse().unwrap(), &address, &["--silent"]).await;
     deployment.create_topics(1).await;
     let is_tool = |record: &&GeneratedRecord| record.kind == EventKind::Tool;
     let again: Vec<_> = before.iter().filter(|record| !is_tool(record)).chain(after).collect();
