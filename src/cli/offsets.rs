@@ -1,13 +1,13 @@
 //! `sessionfold offsets`: where the checkpoints stand, and the decision how a halted partition goes on.
 
-use std::{cmp::Ordering, process::ExitCode, str::FromStr, time::Duration};
+use std::{process::ExitCode, str::FromStr, time::Duration};
 
 use crate::{
     config::Config,
     record::{NextOffset, TopicPartition},
     service::{open_store, preflight_database},
     store::{AdoptedOffset, CheckpointMove, Store},
-    stream::{LogEnds, log_ends},
+    stream::{KnownLogEnds, known_log_ends},
 };
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
@@ -82,7 +82,7 @@ pub(super) async fn execute(config: Config, args: OffsetsArgs) -> CommandResult 
     let store = open_store(&config);
     first_problem(&preflight_database(&store, false).await)?;
     let kafka = config.kafka.clone();
-    let ends = tokio::task::spawn_blocking(move || log_ends(&kafka, TIMEOUT)).await??;
+    let ends = tokio::task::spawn_blocking(move || known_log_ends(&kafka, TIMEOUT)).await??;
     let result = match args.command {
         OffsetsCommand::Show => show(&config, &store, &ends).await,
         OffsetsCommand::Adopt(args) => adopt(&config, &store, &ends, args).await,
@@ -91,16 +91,22 @@ pub(super) async fn execute(config: Config, args: OffsetsArgs) -> CommandResult 
     result
 }
 
-async fn show(config: &Config, store: &Store, ends: &[LogEnds]) -> CommandResult {
-    let partitions: Vec<TopicPartition> = ends.iter().map(|ends| ends.partition.clone()).collect();
+async fn show(config: &Config, store: &Store, ends: &[KnownLogEnds]) -> CommandResult {
+    let partitions: Vec<TopicPartition> = ends.iter().map(|(partition, _)| partition.clone()).collect();
     let checkpoints = store.checkpoints(&config.kafka.group_id, &partitions).await?;
     let width = partitions.iter().map(|partition| partition.to_string().len()).max().unwrap_or(0).max(9);
     println!("{:<width$} {:>12} {:>12} {:>12} {:>12}", "partition", "checkpoint", "committed", "earliest", "latest");
     let text = |offset: Option<NextOffset>| offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
-    for LogEnds { partition, earliest, latest, committed } in ends {
-        let checkpoint = checkpoints.get(partition).copied();
-        let (checkpoint, committed) = (text(checkpoint), text(*committed));
+    for (partition, ends) in ends {
+        let checkpoint = text(checkpoints.get(partition).copied());
+        let [committed, earliest, latest] = match ends {
+            Ok(ends) => [text(ends.committed), ends.earliest.to_string(), ends.latest.to_string()],
+            Err(_) => ["?"; 3].map(str::to_owned),
+        };
         println!("{:<width$} {checkpoint:>12} {committed:>12} {earliest:>12} {latest:>12}", partition.to_string());
+        if let Err(error) = ends {
+            eprintln!("{partition}: {error}");
+        }
     }
     for (adopted, at) in store.adopted_offsets(&config.kafka.group_id, SHOWN_DECISIONS).await? {
         let AdoptedOffset { step, log_start, log_end } = &adopted;
@@ -111,13 +117,14 @@ async fn show(config: &Config, store: &Store, ends: &[LogEnds]) -> CommandResult
     Ok(ExitCode::SUCCESS)
 }
 
-async fn adopt(config: &Config, store: &Store, ends: &[LogEnds], args: AdoptArgs) -> CommandResult {
+async fn adopt(config: &Config, store: &Store, ends: &[KnownLogEnds], args: AdoptArgs) -> CommandResult {
     let partition = TopicPartition::new(args.topic.as_str(), args.partition);
-    let ends = ends
+    let (_, ends) = ends
         .iter()
-        .find(|ends| ends.partition == partition)
+        .find(|(known, _)| *known == partition)
         .with_context(|| format!("{partition} is no partition of the configured topics; see kafka.topics"))
         .map_err(Failure::Usage)?;
+    let ends = ends.as_ref().map_err(|error| anyhow!("where the log of {partition} ends is not known: {error}"))?;
     let group_id = &config.kafka.group_id;
     let checkpoints = store.checkpoints(group_id, std::slice::from_ref(&partition)).await?;
     let expected = checkpoints.get(&partition).copied().with_context(|| {
@@ -135,17 +142,27 @@ async fn adopt(config: &Config, store: &Store, ends: &[LogEnds], args: AdoptArgs
     if !args.force && !(ends.earliest..=ends.latest).contains(&next) {
         return Err(Failure::Usage(anyhow!("{next} is outside the log, where reading would halt; --force does it")));
     }
-    match next.get().cmp(&expected.get()) {
-        Ordering::Greater => println!("{} offsets are skipped for good", next.get() - expected.get()),
-        Ordering::Less => println!("what the log holds from {next} on is read, again where it was read before"),
-        Ordering::Equal => println!("that is where it stands"),
-    }
+    let step = CheckpointMove { partition, expected, next };
+    let adopted = AdoptedOffset { step, log_start: ends.earliest, log_end: ends.latest };
+    println!("{}", consequence(&adopted));
     if !args.yes && !confirm()? {
         return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
     }
-    let step = CheckpointMove { partition, expected, next };
-    let adopted = AdoptedOffset { step, log_start: ends.earliest, log_end: ends.latest };
     store.adopt_offset(group_id, &adopted).await?;
     println!("done, and kept in the table adopted_offsets; restart the instances that halted the partition");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the decision means for records, in words.
+fn consequence(adopted: &AdoptedOffset) -> String {
+    let AdoptedOffset { step: CheckpointMove { expected, next, .. }, log_end, .. } = adopted;
+    match adopted.gap() {
+        gap if adopted.is_of_another_log() => format!(
+            "{expected} is beyond the end of the log, so nothing of this log was read: {gap} offsets before {next} are \
+             skipped for good, and what it holds from {next} on is read"
+        ),
+        0 if expected == next => "that is where it stands".to_owned(),
+        0 => format!("what the log holds from {next} to {log_end} is read, again where it was read before"),
+        gap => format!("{gap} offsets are skipped for good"),
+    }
 }

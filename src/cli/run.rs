@@ -171,6 +171,7 @@ impl Reporter {
             rejected = totals.rejected(),
             ignored = totals.ignored,
             dead_letters = totals.dead_letters(),
+            discarded = self.monitor.progress.discarded(),
             conflicts = totals.conflicts,
             fences = totals.fences,
             lag = self.monitor.lag(),

@@ -11,7 +11,7 @@ use super::duration::LONGEST;
 use super::error::{ConfigError, Refusal, quoted};
 use super::postgres::PostgresUrl;
 use super::schema::SchemaName;
-use super::settings::Settings;
+use super::settings::{Settings, count};
 
 /// The shortest duration that can be written and isn't zero.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -80,8 +80,16 @@ impl BreakerConfig {
         Ok(Self {
             failure_threshold,
             open_for: settings.duration("breaker.open_for", SHORTEST..=10 * MINUTE)?,
-            half_open_successes: settings
-                .count("breaker.half_open_successes", 1..=i64::from(failure_threshold.get()))?,
+            half_open_successes: settings.take("breaker.half_open_successes", |value| {
+                let successes: NonZeroU32 = count(value, 1..=1_000)?;
+                if successes <= failure_threshold {
+                    return Ok(successes);
+                }
+                // The other key may be the one that was set.
+                let problem =
+                    format!("{successes} is more than breaker.failure_threshold, which is {failure_threshold}");
+                Err(Refusal::new(problem, format!("allowed: 1 to {failure_threshold}, or a greater threshold")))
+            })?,
         })
     }
 }

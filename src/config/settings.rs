@@ -113,20 +113,7 @@ impl Settings {
         key: &str,
         limits: RangeInclusive<i64>,
     ) -> Result<N, ConfigError> {
-        self.take(key, |value| {
-            let Value::Integer(number) = value else {
-                return Err(other_type());
-            };
-            let inside = NonZeroI64::new(number).filter(|_| limits.contains(&number));
-            inside.and_then(|number| N::try_from(number).ok()).ok_or_else(|| {
-                let (least, most) = limits.into_inner();
-                let remedy = match most {
-                    i64::MAX => format!("allowed: {least} or more"),
-                    _ => format!("allowed: {least} to {most}"),
-                };
-                Refusal::new(format!("{number} is out of range"), remedy)
-            })
-        })
+        self.take(key, |value| count(value, limits))
     }
 
     pub(super) fn duration(&mut self, key: &str, limits: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
@@ -178,6 +165,22 @@ impl Settings {
         };
         taken.filter_map(property).collect()
     }
+}
+
+/// See [`Settings::count`].
+pub(super) fn count<N: TryFrom<NonZeroI64>>(value: Value, limits: RangeInclusive<i64>) -> Result<N, Refusal> {
+    let Value::Integer(number) = value else {
+        return Err(other_type());
+    };
+    let inside = NonZeroI64::new(number).filter(|_| limits.contains(&number));
+    inside.and_then(|number| N::try_from(number).ok()).ok_or_else(|| {
+        let (least, most) = limits.into_inner();
+        let remedy = match most {
+            i64::MAX => format!("allowed: {least} or more"),
+            _ => format!("allowed: {least} to {most}"),
+        };
+        Refusal::new(format!("{number} is out of range"), remedy)
+    })
 }
 
 /// The path isn't shown: who puts the secret itself where its path belongs must not find it in the log.

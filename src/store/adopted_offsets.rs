@@ -42,9 +42,16 @@ pub struct AdoptedOffset {
 }
 
 impl AdoptedOffset {
-    /// How many offsets no table will hold.
+    /// Whether the checkpoint was that of another log: one that ends before it was made since, and nothing of it was
+    /// read.
+    pub fn is_of_another_log(&self) -> bool {
+        self.step.expected > self.log_end
+    }
+
+    /// How many offsets no table will hold; the column `gap` says the same.
     pub fn gap(&self) -> u64 {
-        u64::try_from(self.step.next.get() - self.step.expected.get()).unwrap_or(0)
+        let from = if self.is_of_another_log() { self.log_start } else { self.step.expected };
+        u64::try_from(self.step.next.get() - from.get()).unwrap_or(0)
     }
 }
 
@@ -89,5 +96,36 @@ impl Store {
             (AdoptedOffset { step, log_start: NextOffset::new(log_start), log_end: NextOffset::new(log_end) }, at)
         };
         Ok(self.transactions.run(&SPEC_OF_READING, body).await?.into_iter().map(adopted).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(expected: i64, next: i64, (log_start, log_end): (i64, i64)) -> u64 {
+        let [expected, next, log_start, log_end] = [expected, next, log_start, log_end].map(NextOffset::new);
+        AdoptedOffset {
+            step: CheckpointMove { partition: TopicPartition::new("t", 0), expected, next },
+            log_start,
+            log_end,
+        }
+        .gap()
+    }
+
+    #[test]
+    fn a_gap_is_what_lies_between_the_checkpoint_and_where_reading_goes_on() {
+        assert_eq!(gap(100, 400, (0, 400)), 300);
+        assert_eq!(gap(100, 250, (250, 400)), 150, "retention ran over it");
+        assert_eq!(gap(100, 0, (0, 400)), 0);
+        assert_eq!(gap(400, 400, (0, 400)), 0);
+    }
+
+    #[test]
+    fn of_a_log_that_was_made_anew_the_gap_is_all_that_is_left_out() {
+        assert_eq!(gap(107_615, 7_615, (0, 7_615)), 7_615);
+        assert_eq!(gap(107_615, 7_000, (100, 7_615)), 6_900);
+        assert_eq!(gap(107_615, 0, (0, 7_615)), 0);
+        assert_eq!(gap(107_615, 200_000, (0, 7_615)), 200_000);
     }
 }

@@ -2,14 +2,18 @@
 //! time decides.
 //!
 //! Only what says that Postgres is away counts as a failure. Whatever it refuses, it answers. A full disk is read from
-//! as ever, so what was read says nothing once writing failed.
+//! as ever, and transactions that find nothing to write succeed on it too: so a success says only that transactions of
+//! its name succeed again.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     num::NonZeroU32,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use super::error::StoreError;
 
 /// How long to wait while somebody else's probe is under way.
 const WHILE_PROBING: Duration = Duration::from_millis(100);
@@ -17,11 +21,12 @@ const WHILE_PROBING: Duration = Duration::from_millis(100);
 /// When it opens, and when it closes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerOptions {
-    /// Failures in a row after which it opens.
+    /// Failures after which it opens: of each transaction those since its last success, in all.
     pub failure_threshold: NonZeroU32,
     /// How long nobody asks, once it is open.
     pub open_for: Duration,
-    /// Probes in a row that must succeed before it closes. One that fails opens it again at once.
+    /// Probes that must succeed before it closes, of transactions that failed and, once each of these has succeeded, of
+    /// others. One that fails opens it again at once.
     pub half_open_successes: NonZeroU32,
 }
 
@@ -54,25 +59,18 @@ pub struct BreakerReport {
     pub openings: u64,
 }
 
-/// What an attempt was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    Write,
-}
-
-/// How an attempt ended.
+/// How an attempt at a transaction of this name ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    Answered(Access),
-    Failed(Access),
+    Answered(&'static str),
+    Failed(&'static str),
     /// Nobody waited for its end.
     Abandoned,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Closed { failures: u32 },
+    Closed,
     Open { since: Instant },
     HalfOpen { successes: u32, probing: bool },
 }
@@ -82,8 +80,9 @@ enum State {
 struct Rules {
     options: BreakerOptions,
     state: State,
-    /// Whether the last that was written, or tried to be, failed.
-    writing_failed: bool,
+    /// Of each transaction that failed, how often since its last success. One that succeeds while half-open stays, with
+    /// none, so that its next success counts too.
+    failures: BTreeMap<&'static str, u32>,
     /// Grows with each change of state: what was let through before says nothing about the state after it.
     generation: u64,
     openings: u64,
@@ -91,7 +90,7 @@ struct Rules {
 
 impl Rules {
     fn new(options: BreakerOptions) -> Self {
-        Self { options, state: State::Closed { failures: 0 }, writing_failed: false, generation: 0, openings: 0 }
+        Self { options, state: State::Closed, failures: BTreeMap::new(), generation: 0, openings: 0 }
     }
 
     /// Lets an attempt through, with the generation that its outcome belongs to; or says how long to wait.
@@ -115,29 +114,33 @@ impl Rules {
         if generation != self.generation {
             return;
         }
-        match outcome {
-            Outcome::Answered(Access::Write) => self.writing_failed = false,
-            Outcome::Failed(Access::Write) => self.writing_failed = true,
-            _ => {}
-        }
-        let says_nothing = outcome == Outcome::Answered(Access::Read) && self.writing_failed;
-        match (&mut self.state, if says_nothing { Outcome::Abandoned } else { outcome }) {
-            (State::Closed { failures }, Outcome::Answered(_)) => *failures = 0,
-            (State::Closed { failures }, Outcome::Failed(_)) => {
-                *failures += 1;
-                if *failures >= self.options.failure_threshold.get() {
+        match (&mut self.state, outcome) {
+            (State::Closed, Outcome::Answered(name)) => drop(self.failures.remove(name)),
+            (State::Closed, Outcome::Failed(name)) => {
+                *self.failures.entry(name).or_default() += 1;
+                if self.failures.values().sum::<u32>() >= self.options.failure_threshold.get() {
                     self.open(now);
                 }
             }
-            (State::HalfOpen { successes, probing }, Outcome::Answered(_)) => {
-                (*successes, *probing) = (*successes + 1, false);
+            (State::HalfOpen { successes, probing }, Outcome::Answered(name)) => {
+                *probing = false;
+                let all_succeeded = self.failures.values().all(|failures| *failures == 0);
+                match self.failures.get_mut(name) {
+                    Some(failures) => *failures = 0,
+                    None if all_succeeded => {}
+                    None => return,
+                }
+                *successes += 1;
                 if *successes >= self.options.half_open_successes.get() {
-                    self.enter(State::Closed { failures: 0 });
+                    self.enter(State::Closed);
                 }
             }
-            (State::HalfOpen { .. }, Outcome::Failed(_)) => self.open(now),
+            (State::HalfOpen { .. }, Outcome::Failed(name)) => {
+                *self.failures.entry(name).or_default() += 1;
+                self.open(now);
+            }
             (State::HalfOpen { probing, .. }, Outcome::Abandoned) => *probing = false,
-            (State::Closed { .. }, Outcome::Abandoned) | (State::Open { .. }, _) => {}
+            (State::Closed, Outcome::Abandoned) | (State::Open { .. }, _) => {}
         }
     }
 
@@ -149,20 +152,19 @@ impl Rules {
     fn enter(&mut self, state: State) {
         self.state = state;
         self.generation += 1;
+        self.failures.retain(|_, failures| *failures > 0);
         let openings = self.openings;
         match state {
-            State::Open { .. } => {
-                let seconds = self.options.open_for.as_secs_f64();
-                tracing::warn!(openings, probe_in_seconds = seconds, "circuit breaker open: Postgres is left alone");
-            }
+            // Its permit knows why.
+            State::Open { .. } => {}
             State::HalfOpen { .. } => tracing::info!(openings, "circuit breaker half-open: asking Postgres again"),
-            State::Closed { .. } => tracing::info!(openings, "circuit breaker closed: Postgres answers again"),
+            State::Closed => tracing::info!(openings, "circuit breaker closed: Postgres answers again"),
         }
     }
 
     fn report(&self) -> BreakerReport {
         let state = match self.state {
-            State::Closed { .. } => BreakerState::Closed,
+            State::Closed => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
             State::HalfOpen { .. } => BreakerState::HalfOpen,
         };
@@ -182,7 +184,7 @@ impl Breaker {
     /// Lets an attempt through, or says how long to wait before asking again.
     pub(super) fn admit(&self) -> Result<Permit<'_>, Duration> {
         let generation = self.rules().admit(Instant::now())?;
-        Ok(Permit { breaker: self, generation, outcome: Outcome::Abandoned })
+        Ok(Permit { breaker: self, generation, outcome: Outcome::Abandoned, cause: None })
     }
 
     pub(super) fn report(&self) -> BreakerReport {
@@ -201,18 +203,35 @@ pub(super) struct Permit<'b> {
     breaker: &'b Breaker,
     generation: u64,
     outcome: Outcome,
+    /// What the failure said.
+    cause: Option<String>,
 }
 
 impl Permit<'_> {
-    /// Postgres answered, whatever it said; or it is away.
-    pub(super) fn settle(mut self, access: Access, answered: bool) {
-        self.outcome = if answered { Outcome::Answered(access) } else { Outcome::Failed(access) };
+    /// Postgres answered, whatever it said.
+    pub(super) fn answered(mut self, name: &'static str) {
+        self.outcome = Outcome::Answered(name);
+    }
+
+    /// Postgres is away, or can't do what it was asked for.
+    pub(super) fn failed(mut self, name: &'static str, cause: &StoreError) {
+        (self.outcome, self.cause) = (Outcome::Failed(name), Some(cause.to_string()));
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.breaker.rules().settle(self.generation, self.outcome, Instant::now());
+        let mut rules = self.breaker.rules();
+        let before = rules.openings;
+        rules.settle(self.generation, self.outcome, Instant::now());
+        if rules.openings > before {
+            tracing::warn!(
+                openings = rules.openings,
+                probe_in_seconds = rules.options.open_for.as_secs_f64(),
+                cause = self.cause.take(),
+                "circuit breaker open: Postgres is left alone"
+            );
+        }
     }
 }
 
@@ -221,6 +240,8 @@ mod tests {
     use super::*;
 
     const OPEN_FOR: Duration = Duration::from_secs(10);
+    const READ: &str = "read";
+    const WRITE: &str = "write";
 
     fn options(failures: u32, successes: u32) -> BreakerOptions {
         BreakerOptions {
@@ -239,49 +260,57 @@ mod tests {
     }
 
     const STEPS: [Step; 6] = [
-        Step::Attempt(Outcome::Answered(Access::Write)),
-        Step::Attempt(Outcome::Failed(Access::Write)),
-        Step::Attempt(Outcome::Answered(Access::Read)),
-        Step::Attempt(Outcome::Failed(Access::Read)),
+        Step::Attempt(Outcome::Answered(READ)),
+        Step::Attempt(Outcome::Failed(READ)),
+        Step::Attempt(Outcome::Answered(WRITE)),
+        Step::Attempt(Outcome::Failed(WRITE)),
         Step::Attempt(Outcome::Abandoned),
         Step::Wait,
     ];
 
-    /// The definition: what the breaker is after these steps, found from the outcomes since its last change.
+    /// The attempts of these names since their last success: all failed.
+    fn outstanding(attempts: &[Outcome], name: &'static str) -> u32 {
+        let of_name = attempts.iter().rev().filter(|outcome| **outcome != Outcome::Abandoned);
+        let of_name =
+            of_name.filter(|outcome| matches!(outcome, Outcome::Answered(n) | Outcome::Failed(n) if *n == name));
+        of_name.take_while(|outcome| **outcome == Outcome::Failed(name)).count() as u32
+    }
+
+    /// The definition: what the breaker is after these steps, found from all outcomes of what it let through.
     fn defined(options: BreakerOptions, steps: &[Step]) -> (BreakerState, u64) {
-        let (mut state, mut openings) = (BreakerState::Closed, 0);
-        let (mut outcomes, mut waits, mut last_write) = (Vec::new(), 0, None);
+        let (mut state, mut openings, mut waits) = (BreakerState::Closed, 0, 0);
+        let (mut attempts, mut opened_at) = (Vec::new(), 0);
         for step in steps {
-            match step {
-                Step::Wait => waits += 1,
-                Step::Attempt(_) if state == BreakerState::Open && waits < 2 => {}
-                Step::Attempt(outcome) => {
-                    if state == BreakerState::Open {
-                        (state, outcomes) = (BreakerState::HalfOpen, Vec::new());
-                    }
-                    match outcome {
-                        Outcome::Answered(Access::Read) if last_write == Some(false) => {}
-                        Outcome::Answered(_) => outcomes.push(true),
-                        Outcome::Failed(_) => outcomes.push(false),
-                        Outcome::Abandoned => {}
-                    }
-                    match outcome {
-                        Outcome::Answered(Access::Write) => last_write = Some(true),
-                        Outcome::Failed(Access::Write) => last_write = Some(false),
-                        _ => {}
-                    }
+            let outcome = match step {
+                Step::Wait => {
+                    waits += 1;
+                    continue;
                 }
+                Step::Attempt(_) if state == BreakerState::Open && waits < 2 => continue,
+                Step::Attempt(outcome) => *outcome,
+            };
+            if state == BreakerState::Open {
+                state = BreakerState::HalfOpen;
             }
-            let last = |answered| outcomes.iter().rev().take_while(|outcome| **outcome == answered).count() as u32;
+            attempts.push(outcome);
+            let failed = matches!(outcome, Outcome::Failed(_));
+            let in_all = outstanding(&attempts, READ) + outstanding(&attempts, WRITE);
             let opens = match state {
-                BreakerState::Closed => last(false) >= options.failure_threshold.get(),
-                BreakerState::HalfOpen => last(false) > 0,
+                BreakerState::Closed => failed && in_all >= options.failure_threshold.get(),
+                BreakerState::HalfOpen => failed,
                 BreakerState::Open => false,
             };
+            let tells = |at: &usize| {
+                let had_failed = |name| outstanding(&attempts[..opened_at], name) > 0;
+                let nothing_fails = || [READ, WRITE].iter().all(|name| outstanding(&attempts[..*at], name) == 0);
+                matches!(attempts[*at], Outcome::Answered(name) if had_failed(name) || nothing_fails())
+            };
             if opens {
-                (state, openings, waits, outcomes) = (BreakerState::Open, openings + 1, 0, Vec::new());
-            } else if state == BreakerState::HalfOpen && last(true) >= options.half_open_successes.get() {
-                (state, outcomes) = (BreakerState::Closed, Vec::new());
+                (state, openings, waits, opened_at) = (BreakerState::Open, openings + 1, 0, attempts.len());
+            } else if state == BreakerState::HalfOpen
+                && (opened_at..attempts.len()).filter(tells).count() >= options.half_open_successes.get() as usize
+            {
+                state = BreakerState::Closed;
             }
         }
         (state, openings)
@@ -314,7 +343,7 @@ mod tests {
     fn open_it_says_how_long_to_wait_and_half_open_it_lets_one_through_at_a_time() {
         let (mut rules, now) = (Rules::new(options(1, 2)), Instant::now());
         let generation = rules.admit(now).unwrap();
-        rules.settle(generation, Outcome::Failed(Access::Write), now);
+        rules.settle(generation, Outcome::Failed(WRITE), now);
         assert_eq!(rules.admit(now + OPEN_FOR / 4), Err(OPEN_FOR * 3 / 4));
         let probe = rules.admit(now + OPEN_FOR).unwrap();
         assert_eq!(rules.admit(now + OPEN_FOR), Err(WHILE_PROBING));
@@ -326,38 +355,61 @@ mod tests {
     fn what_was_let_through_before_it_opened_changes_nothing_after_it() {
         let (mut rules, now) = (Rules::new(options(1, 1)), Instant::now());
         let (first, second, third) = (rules.admit(now).unwrap(), rules.admit(now).unwrap(), rules.admit(now).unwrap());
-        rules.settle(first, Outcome::Failed(Access::Write), now);
-        rules.settle(second, Outcome::Answered(Access::Write), now);
+        rules.settle(first, Outcome::Failed(WRITE), now);
+        rules.settle(second, Outcome::Answered(WRITE), now);
         assert_eq!(rules.report(), BreakerReport { state: BreakerState::Open, openings: 1 });
         let probe = rules.admit(now + OPEN_FOR).unwrap();
-        rules.settle(third, Outcome::Failed(Access::Write), now + OPEN_FOR);
+        rules.settle(third, Outcome::Failed(WRITE), now + OPEN_FOR);
         assert_eq!(rules.report().state, BreakerState::HalfOpen);
-        rules.settle(probe, Outcome::Answered(Access::Write), now + OPEN_FOR);
+        rules.settle(probe, Outcome::Answered(WRITE), now + OPEN_FOR);
         assert_eq!(rules.report(), BreakerReport { state: BreakerState::Closed, openings: 1 });
     }
 
     #[test]
-    fn what_is_read_between_writes_that_fail_neither_keeps_it_closed_nor_closes_it() {
+    fn what_succeeds_between_others_that_fail_neither_keeps_it_closed_nor_closes_it() {
         let (mut rules, now) = (Rules::new(options(2, 1)), Instant::now());
         let mut attempt = |outcome, at| {
             let generation = rules.admit(at).unwrap();
             rules.settle(generation, outcome, at);
             rules.report().state
         };
-        let read = Outcome::Answered(Access::Read);
-        assert_eq!(attempt(Outcome::Failed(Access::Write), now), BreakerState::Closed);
+        let read = Outcome::Answered(READ);
+        assert_eq!(attempt(Outcome::Failed(WRITE), now), BreakerState::Closed);
         assert_eq!(attempt(read, now), BreakerState::Closed);
-        assert_eq!(attempt(Outcome::Failed(Access::Write), now), BreakerState::Open);
+        assert_eq!(attempt(Outcome::Failed(WRITE), now), BreakerState::Open);
         assert_eq!(attempt(read, now + OPEN_FOR), BreakerState::HalfOpen);
-        assert_eq!(attempt(Outcome::Answered(Access::Write), now + OPEN_FOR), BreakerState::Closed);
+        assert_eq!(attempt(Outcome::Answered(WRITE), now + OPEN_FOR), BreakerState::Closed);
+    }
+
+    /// What failed besides may be asked again sooner than what keeps failing: closed by it, it opens at the next failure.
+    #[test]
+    fn closed_by_one_transaction_it_still_knows_how_often_another_failed() {
+        let (mut rules, now) = (Rules::new(options(3, 2)), Instant::now());
+        let mut attempt = |outcome, at| {
+            let generation = rules.admit(at).unwrap();
+            rules.settle(generation, outcome, at);
+            rules.report().state
+        };
+        for outcome in [Outcome::Failed(WRITE), Outcome::Failed(WRITE), Outcome::Failed(READ)] {
+            attempt(outcome, now);
+        }
+        assert_eq!(attempt(Outcome::Answered(READ), now + OPEN_FOR), BreakerState::HalfOpen);
+        assert_eq!(attempt(Outcome::Answered(READ), now + OPEN_FOR), BreakerState::Closed);
+        assert_eq!(attempt(Outcome::Failed(WRITE), now + OPEN_FOR), BreakerState::Open);
+        // Now nothing but what fails can close it.
+        for _ in 0..3 {
+            assert_eq!(attempt(Outcome::Answered(READ), now + 2 * OPEN_FOR), BreakerState::HalfOpen);
+        }
+        assert_eq!(attempt(Outcome::Answered(WRITE), now + 2 * OPEN_FOR), BreakerState::HalfOpen);
+        assert_eq!(attempt(Outcome::Answered(WRITE), now + 2 * OPEN_FOR), BreakerState::Closed);
     }
 
     #[test]
     fn a_permit_that_is_dropped_frees_the_way_for_another() {
         let breaker = Breaker::new(BreakerOptions { open_for: Duration::ZERO, ..options(1, 1) });
-        breaker.admit().unwrap().settle(Access::Write, false);
+        breaker.admit().unwrap().failed(WRITE, &StoreError::silent());
         drop(breaker.admit().unwrap());
-        breaker.admit().unwrap().settle(Access::Write, true);
+        breaker.admit().unwrap().answered(WRITE);
         assert_eq!(breaker.report(), BreakerReport { state: BreakerState::Closed, openings: 1 });
     }
 }

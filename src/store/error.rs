@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use sqlx::postgres::PgDatabaseError;
+
 use crate::fold::AggregatorId;
 
 /// What a failure calls for.
@@ -29,11 +31,13 @@ pub struct StoreError {
     pub sqlstate: Option<Box<str>>,
     /// Not asked at all: the circuit breaker is open for so long.
     pub retry_after: Option<Duration>,
+    /// Not asked at all, for want of a connection of our own. It says nothing of Postgres.
+    pub(super) is_our_own: bool,
 }
 
 impl StoreError {
     pub fn new(failure: Failure, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { failure, what: what.into(), sqlstate: None, retry_after: None }
+        Self { failure, what: what.into(), sqlstate: None, retry_after: None, is_our_own: false }
     }
 
     /// No answer at all, for longer than any statement may take.
@@ -45,6 +49,12 @@ impl StoreError {
     pub(super) fn left_alone(retry_after: Duration) -> Self {
         let what = "Postgres did not answer several times in a row, and is left alone for a while";
         Self { retry_after: Some(retry_after), ..Self::new(Failure::Unavailable, what) }
+    }
+
+    /// All connections that we may have are in use, and Postgres would give another one.
+    pub(super) fn no_connection_is_free(most: u32) -> Self {
+        let what = format!("all {most} connections of postgres.max_connections are in use");
+        Self { is_our_own: true, ..Self::new(Failure::Unavailable, what) }
     }
 
     /// Whether the circuit breaker counts it. A statement that took too long was ended by a Postgres that answers.
@@ -105,9 +115,20 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
             Some(constraint) => format!("Postgres refuses the data (SQLSTATE {sqlstate}, constraint {constraint})"),
             None => format!("Postgres refuses the data (SQLSTATE {sqlstate})"),
         },
+        _ if is_raised_by_code(error) => {
+            format!("a function or trigger of the database raised an error (SQLSTATE {sqlstate})")
+        }
         _ => format!("{} (SQLSTATE {sqlstate})", error.message()),
     };
     StoreError { sqlstate: Some(sqlstate.into_boxed_str()), ..StoreError::new(failure, what) }
+}
+
+/// Whether the error was raised in a procedural language. Its SQLSTATE may be any, and its message may quote the data. It
+/// is known by the source file of Postgres that reports it.
+fn is_raised_by_code(error: &dyn sqlx::error::DatabaseError) -> bool {
+    const LANGUAGES: [&str; 4] = ["pl_", "plpy", "plperl", "pltcl"];
+    let file = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::file);
+    file.is_some_and(|file| LANGUAGES.iter().any(|language| file.starts_with(language)))
 }
 
 /// By the classes of Postgres's appendix "Error Codes".
@@ -118,13 +139,16 @@ fn classify(sqlstate: &str) -> Failure {
         "25P03" | "25P04" => Failure::Unavailable,
         // Read-only: what a standby answers while another server is being promoted.
         "25006" => Failure::Unavailable,
-        // Data exceptions, constraint violations, program limits (an index row too long), and what a trigger of the
-        // database's owner raises.
-        _ if ["22", "23", "44", "54", "P0"].contains(&&sqlstate[..2]) => Failure::Data,
-        // Wrong password, no such database or role, missing rights, tables or columns.
-        _ if ["28", "3D", "3F", "42", "0A", "25"].contains(&&sqlstate[..2]) => Failure::Setup,
-        // Connections, resources (disk, memory, connections), operator intervention, system and internal errors.
-        _ => Failure::Unavailable,
+        _ => match sqlstate.get(..2) {
+            // Connections, rollbacks, resources (disk, memory, connections), locks, operator intervention, system and
+            // internal errors.
+            Some("08" | "40" | "53" | "55" | "57" | "58" | "XX") => Failure::Unavailable,
+            // Wrong password, no such database or role, missing rights, tables, columns or prepared statements.
+            Some("28" | "3D" | "3F" | "42" | "0A" | "25" | "26") => Failure::Setup,
+            // Data exceptions, constraint violations, program limits (an index row too long), and whatever a trigger of
+            // the database's owner raises: to try that again for ever would stop all that comes after it.
+            _ => Failure::Data,
+        },
     }
 }
 
@@ -142,6 +166,10 @@ mod tests {
             ("23514", Failure::Data),
             ("54000", Failure::Data),
             ("P0001", Failure::Data),
+            ("45000", Failure::Data),
+            ("38001", Failure::Data),
+            ("", Failure::Data),
+            ("26000", Failure::Setup),
             ("28P01", Failure::Setup),
             ("42P01", Failure::Setup),
             ("42501", Failure::Setup),
@@ -151,6 +179,9 @@ mod tests {
             ("57014", Failure::Unavailable),
             ("57P01", Failure::Unavailable),
             ("08006", Failure::Unavailable),
+            ("55P03", Failure::Unavailable),
+            ("58030", Failure::Unavailable),
+            ("XX000", Failure::Unavailable),
         ] {
             assert_eq!(classify(sqlstate), failure, "{sqlstate}");
         }

@@ -10,12 +10,13 @@ use super::{
     error::{Failure, StoreError},
 };
 
-const FILES: [(i64, &str, &str); 5] = [
+const FILES: [(i64, &str, &str); 6] = [
     (1, "sessions", include_str!("../../migrations/0001_sessions.sql")),
     (2, "stream", include_str!("../../migrations/0002_stream.sql")),
     (3, "aggregators", include_str!("../../migrations/0003_aggregators.sql")),
     (4, "incomplete", include_str!("../../migrations/0004_incomplete.sql")),
     (5, "adopted_offsets", include_str!("../../migrations/0005_adopted_offsets.sql")),
+    (6, "gaps", include_str!("../../migrations/0006_gaps.sql")),
 ];
 
 /// How a schema compares with this build.

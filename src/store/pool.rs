@@ -31,6 +31,8 @@ pub(super) fn open(options: &PoolOptions) -> PgPool {
         ("tcp_keepalives_idle", "30"),
         ("tcp_keepalives_interval", "10"),
         ("tcp_keepalives_count", "3"),
+        // sqlx would log notices, and those of a trigger may quote rows.
+        ("client_min_messages", "error"),
         // Tables grow by millions of rows while a statement stays prepared: a plan made for an empty table must not
         // be kept.
         ("plan_cache_mode", "force_custom_plan"),

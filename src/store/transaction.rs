@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transactio
 use crate::backoff::Backoff;
 
 use super::{
-    breaker::{Access, Breaker, BreakerReport},
+    breaker::{Breaker, BreakerReport},
     error::{Failure, StoreError},
     pool::{self, PoolOptions},
 };
@@ -35,10 +35,6 @@ pub struct TransactionSpec {
 }
 
 impl TransactionSpec {
-    fn access(&self) -> Access {
-        if self.read_only { Access::Read } else { Access::Write }
-    }
-
     fn begin(&self, statement_timeout: Duration) -> String {
         let isolation = match self.isolation {
             Isolation::ReadCommitted => "READ COMMITTED",
@@ -117,7 +113,12 @@ impl Transactions {
             let begun = Instant::now();
             let result = self.attempt(spec, &mut body).await;
             let error = result.as_ref().err().and_then(AsStoreError::as_store_error);
-            permit.settle(spec.access(), !error.is_some_and(StoreError::says_that_postgres_is_away));
+            match error {
+                // Postgres wasn't asked.
+                Some(error) if error.is_our_own => drop(permit),
+                Some(error) if error.says_that_postgres_is_away() => permit.failed(spec.name, error),
+                _ => permit.answered(spec.name),
+            }
             let contention = error.is_some_and(|error| error.failure == Failure::Contention);
             let retry = contention && backoff.attempts() + 1 < MAX_ATTEMPTS;
             self.count(spec.name, begun.elapsed(), result.is_ok(), retry);
@@ -168,7 +169,7 @@ impl Transactions {
             let options = self.pool.connect_options();
             let ask = PgConnection::connect_with(&options);
             match tokio::time::timeout(ONE_QUESTION, ask).await {
-                Ok(Ok(_)) => {}
+                Ok(Ok(_)) => return StoreError::no_connection_is_free(self.pool.options().get_max_connections()),
                 Ok(Err(refusal)) => return refusal.into(),
                 Err(_) => return StoreError::silent(),
             }

@@ -1,6 +1,6 @@
 //! The polling thread's part in assignments: where a granted partition starts, when it starts anew, when it halts.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -19,13 +19,10 @@ use super::{
 };
 
 /// How long Kafka may take to answer a question about a partition.
-const LOCATE: Duration = Duration::from_secs(10);
+pub(super) const LOCATE: Duration = Duration::from_secs(10);
 /// How often in a row an assignment may be refused, and how long to wait in between.
 const MOST_REFUSED_STARTS: u32 = 100;
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);
-/// How often partitions may be called out of range in this time without one that is.
-const MOST_FALSE_ALARMS: usize = 10;
-const FALSE_ALARMS_COUNT_FOR: Duration = Duration::from_secs(60);
 
 impl Poller {
     pub(super) fn locate(&mut self, leases: Vec<Lease>) {
@@ -117,7 +114,7 @@ impl Poller {
     }
 
     /// Assigns these and all that are read: the eager protocol knows only whole assignments.
-    fn assign_what_is_read(&self, mut assignment: TopicPartitionList) -> Result<(), KafkaError> {
+    pub(super) fn assign_what_is_read(&self, mut assignment: TopicPartitionList) -> Result<(), KafkaError> {
         for (partition, reading) in &self.readings {
             add(&mut assignment, partition, reading.position())?;
         }
@@ -141,7 +138,7 @@ impl Poller {
     }
 
     /// Lets go of what was read under leases that have ended.
-    fn discard_ended(&mut self) {
+    pub(super) fn discard_ended(&mut self) {
         let leases = &self.leases;
         let discarded = self.lanes.discard(|lease| !leases.is_current(lease));
         self.progress.add_discarded(discarded);
@@ -156,55 +153,6 @@ impl Poller {
             self.readings.remove(partition);
         }
         self.discard_ended();
-    }
-
-    /// Some partition's position is said to be outside the log. The error doesn't say which one's, and librdkafka has
-    /// stopped fetching it. Those that are outside halt. Where there is none, a broker was behind for a moment, as a new
-    /// leader may be, or can't be asked: all start anew, so that none stands still unnoticed.
-    pub(super) fn halt_outside_the_log(&mut self, error: &KafkaError) {
-        // The poll that brought the error may have brought a revocation before it.
-        self.forget_revoked();
-        let read = self.readings.iter().filter(|(_, reading)| !reading.is_halted());
-        let partitions: Vec<TopicPartition> = read.map(|(partition, _)| partition.clone()).collect();
-        let mut found = false;
-        for partition in &partitions {
-            let Ok((low, high)) = self.consumer.fetch_watermarks(&partition.topic, partition.partition, LOCATE) else {
-                break;
-            };
-            let position = self.readings.get(partition).map(|reading| reading.position().get());
-            if position.is_some_and(|position| position < low || position > high) {
-                self.halt(partition, low, high);
-                found = true;
-            }
-        }
-        if !found && !partitions.is_empty() {
-            self.assign_anew(partitions, error);
-        }
-    }
-
-    /// Reads partitions again from their checkpoints. librdkafka doesn't seek in one that it has stopped, so these are
-    /// given up first and assigned again.
-    fn assign_anew(&mut self, partitions: Vec<TopicPartition>, error: &KafkaError) {
-        self.false_alarms.retain(|at| at.elapsed() < FALSE_ALARMS_COUNT_FOR);
-        self.false_alarms.push(Instant::now());
-        if self.false_alarms.len() > MOST_FALSE_ALARMS {
-            return self.fail(StreamError::Unreadable(error.clone()));
-        }
-        tracing::warn!(%error, "but no position is outside its log: reading starts again from the checkpoints");
-        for partition in &partitions {
-            self.readings.remove(partition);
-            self.consumer.context().mark_stopped(partition);
-        }
-        let given_up = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(&list(&partitions)),
-            _ => self.assign_what_is_read(TopicPartitionList::new()),
-        };
-        if let Err(error) = given_up {
-            tracing::debug!(%error, "a rebalance is about to give the partitions up");
-        }
-        let leases = self.leases.grant(partitions);
-        self.discard_ended();
-        self.tell(Notice::Granted(leases));
     }
 
     pub(super) fn halt(&mut self, partition: &TopicPartition, low: i64, high: i64) {

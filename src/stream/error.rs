@@ -60,6 +60,12 @@ pub enum StreamError {
          them with `sessionfold offsets adopt`"
     )]
     Unreadable(KafkaError),
+    /// Positions are called outside their logs again and again, by brokers that hold them when they are asked.
+    #[error(
+        "Kafka's brokers disagree about where logs end: {0}; check that the partitions have leaders and in-sync replicas, \
+         and restart the program. No record is lost or out of reach: don't move checkpoints"
+    )]
+    EndsInDispute(KafkaError),
     #[error("Kafka's client can't go on: {0}; restart the program")]
     Fatal(KafkaError),
     /// A checkpoint to which the log has no record.

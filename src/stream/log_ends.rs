@@ -27,11 +27,22 @@ pub struct LogEnds {
     pub committed: Option<NextOffset>,
 }
 
+/// What Kafka says of a partition, or why it doesn't.
+pub type KnownLogEnds = (TopicPartition, Result<LogEnds, StreamError>);
+
 /// The ends of all partitions of the configured topics. Blocks; each request takes up to `timeout`.
 ///
 /// # Errors
-/// If the broker doesn't answer.
+/// If the broker doesn't answer, or a partition has no leader that does.
 pub fn log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<LogEnds>, StreamError> {
+    known_log_ends(config, timeout)?.into_iter().map(|(_, ends)| ends).collect()
+}
+
+/// The same, with the reason for each partition whose ends can't be found out.
+///
+/// # Errors
+/// If the broker doesn't answer.
+pub fn known_log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<KnownLogEnds>, StreamError> {
     let described = super::topics::describe_topics(config, &config.topics, timeout)?;
     let mut settings = client::base(config);
     settings.set("group.id", &config.group_id).set("enable.auto.commit", "false");
@@ -55,7 +66,12 @@ pub fn log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<LogEnds>,
                 Some(Offset::Offset(offset)) => Some(NextOffset::new(offset)),
                 _ => None,
             };
-        Ok(LogEnds { partition, earliest: NextOffset::new(low), latest: NextOffset::new(high), committed })
+        Ok::<_, StreamError>(LogEnds {
+            partition,
+            earliest: NextOffset::new(low),
+            latest: NextOffset::new(high),
+            committed,
+        })
     };
-    partitions.into_iter().map(ends).collect()
+    Ok(partitions.into_iter().map(|partition| (partition.clone(), ends(partition))).collect())
 }

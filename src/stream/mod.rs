@@ -1,5 +1,6 @@
 //! All Kafka there is: the polling thread, assignment, seeking, pausing, committing, producing.
 
+mod alarm;
 mod assignment;
 mod batch;
 mod client;
@@ -27,7 +28,7 @@ pub use consumer::{Consumer, Stopper};
 pub use error::StreamError;
 pub use generated::{KindTopics, produce};
 pub use lease::{Held, Lease, Leases};
-pub use log_ends::{LogEnds, log_ends};
+pub use log_ends::{KnownLogEnds, LogEnds, known_log_ends, log_ends};
 pub use log_reader::{LogRange, read_logs};
 pub use messages::Notice;
 pub use options::{ConsumerOptions, Until};

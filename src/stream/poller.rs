@@ -27,6 +27,7 @@ use crate::{
 };
 
 use super::{
+    alarm::Alarm,
     error::StreamError,
     lanes::{HandOver, Lanes},
     lease::Leases,
@@ -61,6 +62,8 @@ pub(super) struct Poller {
     blocked_since: Option<Instant>,
     pub(super) paused: bool,
     pub(super) refused_starts: u32,
+    /// A partition was called out of range, and it isn't known yet which.
+    pub(super) alarm: Option<Alarm>,
     /// When a partition was called out of range and none was.
     pub(super) false_alarms: Vec<Instant>,
     closing: bool,
@@ -94,6 +97,7 @@ impl Poller {
             blocked_since: None,
             paused: false,
             refused_starts: 0,
+            alarm: None,
             false_alarms: Vec::new(),
             closing: false,
         })
@@ -125,7 +129,8 @@ impl Poller {
         }
         // A batch may have ended in a fence, by which its partitions start anew: that is heard before the end is judged.
         self.obey_commands();
-        self.consumer.context().granted() == Some(self.readings.len())
+        self.alarm.is_none()
+            && self.consumer.context().granted() == Some(self.readings.len())
             && self.readings.values().all(|reading| reading.is_halted() || reading.is_at_end())
     }
 
@@ -274,12 +279,13 @@ impl Poller {
         for (partition, low, high) in beyond {
             self.halt(&partition, low, high);
         }
+        self.look_into_alarm(statistics);
     }
 
     fn on_error(&mut self, error: &KafkaError) {
         match error {
             KafkaError::MessageConsumptionFatal(_) => self.fail(StreamError::Fatal(error.clone())),
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => self.halt_outside_the_log(error),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => self.sound_alarm(error),
             // librdkafka leaves such records out and would go on behind them.
             KafkaError::MessageConsumption(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::NotImplemented) => {
                 self.fail(StreamError::Unreadable(error.clone()));

@@ -134,6 +134,12 @@ impl Deployment {
         Aggregators::new(convergent(&self.config()))
     }
 
+    /// A drain in this process that has joined the group.
+    pub fn begin_to_drain(&self) -> Service<Convergent> {
+        let config = self.config();
+        Service::start(&config, open_store(&config), self.aggregators(), Until::Drained).unwrap()
+    }
+
     /// Drains everything, in this process.
     pub async fn drain(&self) -> Totals {
         drain(&self.config()).await

@@ -8,9 +8,9 @@ use sessionfold::{
     fold::{Aggregators, Convergent},
     generate::{GeneratedRecord, Generator, Shape},
     record::{NextOffset, TopicPartition},
-    service::{Service, open_store},
+    service::open_store,
     store::{BatchCommit, CheckpointMove, CommitError},
-    stream::{Until, log_ends},
+    stream::log_ends,
 };
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -18,6 +18,7 @@ use crate::{
     crashes::committed_records,
     deployment::{Deployment, MAX_VALUE_BYTES, drain},
     expected::Expected,
+    locks::until_batches_wait,
     program::{Instance, run, until},
     tables::assert_tables_equal,
 };
@@ -96,10 +97,7 @@ async fn two_groups_that_fold_the_same_sessions_at_once_lose_no_update() {
     let mut lock = blocker.begin().await.unwrap();
     lock.execute("LOCK TABLE sessions IN EXCLUSIVE MODE").await.unwrap();
     let meet = async {
-        let waiting = "SELECT count(*) FROM pg_stat_activity
-                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let both = async || sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut observer).await.unwrap() == 2;
-        until("both wait to write", PATIENCE, both).await;
+        until_batches_wait(&mut observer, 2, None).await;
         lock.rollback().await.unwrap();
     };
     let (one, other, ()) = tokio::join!(drain(&first), deployment.drain(), meet);
@@ -134,13 +132,7 @@ async fn a_database_that_goes_away_again_and_again_delays_and_loses_nothing() {
         }
     };
 
-    let service = Service::start(
-        &deployment.config(),
-        open_store(&deployment.config()),
-        deployment.aggregators(),
-        Until::Drained,
-    )
-    .unwrap();
+    let service = deployment.begin_to_drain();
     let monitor = service.monitor();
     connection.close().await.unwrap();
     let outages = async {
@@ -164,13 +156,7 @@ async fn a_pipeline_that_stands_still_pauses_the_partitions_and_holds_three_batc
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
     let sent = records(20_000, 24);
     deployment.send(&sent).await;
-    let service = Service::start(
-        &deployment.config(),
-        open_store(&deployment.config()),
-        deployment.aggregators(),
-        Until::Drained,
-    )
-    .unwrap();
+    let service = deployment.begin_to_drain();
     let monitor = service.monitor();
     let progress = Arc::clone(&monitor.progress);
 
@@ -195,13 +181,7 @@ async fn a_rebalance_while_the_partitions_are_paused_neither_stalls_nor_ends_a_d
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
     let sent = records(20_000, 26);
     deployment.send(&sent).await;
-    let service = Service::start(
-        &deployment.config(),
-        open_store(&deployment.config()),
-        deployment.aggregators(),
-        Until::Drained,
-    )
-    .unwrap();
+    let service = deployment.begin_to_drain();
     let progress = service.monitor().progress;
 
     let (mut blocker, mut observer) = (deployment.connect().await, deployment.connect().await);
@@ -258,11 +238,34 @@ async fn a_checkpoint_beyond_the_log_halts_its_partition_until_somebody_decides(
     let skip =
         ["offsets", "adopt", "--topic", &partition.topic, "--partition", "0", "--to", "2000000", "--force", "--yes"];
     assert!(run(&deployment, &skip).status.success());
-    let gap: i64 = sqlx::query_scalar("SELECT max(to_offset - from_offset) FROM adopted_offsets")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let gap: i64 = sqlx::query_scalar("SELECT max(gap) FROM adopted_offsets").fetch_one(&mut connection).await.unwrap();
     assert!(gap > 1_990_000, "{gap}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn latest_on_a_topic_that_was_made_anew_is_told_and_kept_as_the_gap_that_it_is() {
+    let deployment = Deployment::new(1).await;
+    let sent = records(2_000, 27);
+    deployment.send(&sent).await;
+    let topic = deployment.topic(EventKind::Tool);
+    let ends = log_ends(&deployment.config().kafka, PATIENCE).unwrap();
+    let held = ends.iter().find(|ends| *ends.partition.topic == *topic).unwrap().latest.get();
+    assert!(held > 0);
+    let beyond = [(TopicPartition::new(topic, 0), NextOffset::new(1_000_000))];
+    open_store(&deployment.config()).create_checkpoints(&deployment.group_id, &beyond).await.unwrap();
+
+    let adopt =
+        run(&deployment, &["offsets", "adopt", "--topic", topic, "--partition", "0", "--to", "latest", "--yes"]);
+    let told = String::from_utf8(adopt.stdout).unwrap();
+    assert!(
+        adopt.status.success() && told.contains(&format!("{held} offsets before {held} are skipped")),
+        "{held}: {told}"
+    );
+    let gap: i64 =
+        sqlx::query_scalar("SELECT gap FROM adopted_offsets").fetch_one(&mut deployment.connect().await).await.unwrap();
+    assert_eq!(gap, held);
+    let shown = String::from_utf8(run(&deployment, &["offsets", "show"]).stdout).unwrap();
+    assert!(shown.contains(&format!("from 1000000 to {held}, {held} skipped")), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

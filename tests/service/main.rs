@@ -6,11 +6,13 @@ mod by_tool;
 mod deployment;
 mod expected;
 mod flow;
+mod locks;
 mod outage;
 mod program;
 mod proxy;
 mod records;
 mod tables;
+mod tansu;
 
 mod convergence;
 mod crashes;

@@ -100,6 +100,10 @@ impl Instance {
         self.memory("VmHWM:").unwrap()
     }
 
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
     /// The signal that has ended it, if one has.
     pub fn ended_by_signal(&mut self) -> Option<i32> {
         self.process.try_wait().unwrap()?.signal()

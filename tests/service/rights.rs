@@ -1,6 +1,9 @@
 //! The rights that the operator's guide asks for are enough.
 
+use std::time::Duration;
+
 use sessionfold::{
+    event::EventKind,
     fold::{Aggregators, Convergent, SideAggregators},
     service::{Service, open_store},
     stream::Until,
@@ -11,7 +14,7 @@ use crate::{
     by_tool::ByTool,
     deployment::Deployment,
     faults_of_setup::assert_refused,
-    program::run,
+    program::{Instance, run, until},
     records::{prompt, started, tool},
 };
 
@@ -54,8 +57,35 @@ async fn a_role_with_the_documented_rights_runs_verifies_and_repairs() {
     let service = Service::start(&config, open_store(&config), aggregators, Until::Drained).unwrap();
     assert_eq!(service.run().await.unwrap().records(), 2);
 
-    let output = run(&deployment, &["verify", "--repair", "--yes"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for command in [
+        &["verify", "--repair", "--yes"][..],
+        &["offsets", "adopt", "--topic", deployment.topic(EventKind::Tool), "--partition", "0", "--to", "0", "--yes"],
+        &["offsets", "show"],
+    ] {
+        let output = run(&deployment, command);
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// By a service that also times out a session, which writes another transition.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_with_the_documented_rights_sweeps() {
+    let mut deployment = Deployment::new(1).await;
+    let (mut connection, (role, url)) = (deployment.connect().await, role(&deployment, "service").await);
+    for grant in grants() {
+        connection.execute(AssertSqlSafe(grant.replace(" TO service", &format!(" TO {role}")))).await.unwrap();
+    }
+    deployment.set("SESSIONFOLD_POSTGRES__URL", &url);
+    deployment.set("SESSIONFOLD_POSTGRES__MIGRATE", "false");
+    deployment.set("SESSIONFOLD_SWEEP__INTERVAL", "200ms");
+    deployment.send(&[started("s", 1, "2026-03-01T09:00:00Z")]).await;
+    let mut instance = Instance::start(&deployment, &["run"]);
+    let swept = async || {
+        let timed_out = "SELECT count(*) FROM sessions WHERE status = 'timed_out'";
+        sqlx::query_scalar::<_, i64>(timed_out).fetch_one(&mut connection).await.unwrap() == 1
+    };
+    until("the silent session is timed out", Duration::from_secs(60), swept).await;
+    instance.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,11 @@
 use sessionfold::{
     event::EventKind,
     generate::{GeneratedRecord, Generator, Shape},
+    record::TopicPartition,
     service::open_store,
+    store::Failure,
 };
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 
 use crate::{
     deployment::{Deployment, MAX_VALUE_BYTES},
@@ -33,6 +35,37 @@ async fn migrations_are_applied_once_however_many_instances_start() {
     let applied = tokio::try_join!(a.migrate(), b.migrate(), c.migrate()).unwrap();
     assert!(applied.0.applied > 0);
     assert_eq!(a.migrate().await.unwrap().applied, 0);
+}
+
+/// Postgres has connections to give: it isn't away because ours are all in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_our_own_that_are_all_in_use_are_no_failure_of_postgres() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set("SESSIONFOLD_POSTGRES__MAX_CONNECTIONS", "1");
+    deployment.set("SESSIONFOLD_POSTGRES__CONNECT_TIMEOUT", "200ms");
+    deployment.set("SESSIONFOLD_BREAKER__FAILURE_THRESHOLD", "1");
+    deployment.set("SESSIONFOLD_BREAKER__HALF_OPEN_SUCCESSES", "1");
+    let (store, mut blocker) = (open_store(&deployment.config()), deployment.connect().await);
+    let mut lock = blocker.begin().await.unwrap();
+    lock.execute("LOCK TABLE checkpoints").await.unwrap();
+    let partitions = [TopicPartition::new("t", 0)];
+    let waits = store.checkpoints("g", &partitions);
+    let refused = async {
+        let error = loop {
+            // The other one may not have its connection yet.
+            match store.adopted_offsets("g", 1).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        lock.rollback().await.unwrap();
+        error
+    };
+    let (waited, error) = tokio::join!(waits, refused);
+    waited.unwrap();
+    assert_eq!(error.to_string(), "all 1 connections of postgres.max_connections are in use");
+    assert_eq!(error.failure, Failure::Unavailable);
+    assert_eq!(store.breaker().openings, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

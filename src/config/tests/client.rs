@@ -36,6 +36,9 @@ fn properties_are_neither_lists_nor_fractions() {
     }
 }
 
+/// With it a mechanism that takes tokens may stand alone.
+const UNSIGNED: &str = "kafka.client.enable.sasl.oauthbearer.unsecure.jwt=true";
+
 #[test]
 fn in_the_environment_every_underscore_is_a_dot() {
     let config = load(
@@ -45,13 +48,14 @@ fn in_the_environment_every_underscore_is_a_dot() {
             ("SESSIONFOLD_KAFKA__CLIENT__SASL__MECHANISM", "OAUTHBEARER"),
             ("SESSIONFOLD_KAFKA__CLIENT__LOG_LEVEL", "7"),
         ],
-        &["kafka.client.client.id=mine"],
+        &["kafka.client.client.id=mine", UNSIGNED],
     )
     .unwrap();
     assert_eq!(
         client(&config),
         [
             ("client.id", "mine"),
+            ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
             ("log_level", "7"),
             ("sasl.mechanism", "OAUTHBEARER"),
             ("security.protocol", "SASL_SSL")
@@ -63,7 +67,7 @@ fn in_the_environment_every_underscore_is_a_dot() {
 fn a_property_that_ends_in_file_and_is_no_secret_stays_what_it_is() {
     let name = "SESSIONFOLD_KAFKA__CLIENT__SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE";
     let environment = [(name, "key.pem"), ("SESSIONFOLD_KAFKA__CLIENT__SECURITY_PROTOCOL", "SASL_SSL")];
-    let config = load(None, &environment, &["kafka.client.sasl.mechanism=OAUTHBEARER"]).unwrap();
+    let config = load(None, &environment, &["kafka.client.sasl.mechanism=OAUTHBEARER", UNSIGNED]).unwrap();
     assert!(client(&config).contains(&("sasl.oauthbearer.assertion.private.key.file", "key.pem")));
 }
 

@@ -22,7 +22,7 @@ fn whole_sets_are_accepted() {
         &[SASL_SSL, SCRAM, USERNAME, PASSWORD],
         &[SASL_SSL, ("sasl.mechanisms", "PLAIN"), USERNAME, PASSWORD, ("ssl.ca.location", file.path())],
         &[("security.protocol", "sasl_plaintext"), SCRAM, USERNAME, ("sasl.password_file", "Cargo.toml")],
-        &[SASL_SSL, ("sasl.mechanism", "OAUTHBEARER"), ("sasl.oauthbearer.config", "principal=me")],
+        &[SASL_SSL, ("sasl.mechanism", "OAUTHBEARER"), ("enable.sasl.oauthbearer.unsecure.jwt", "true")],
     ] {
         client(properties).unwrap();
     }
@@ -72,6 +72,14 @@ fn what_this_build_cannot_speak_is_refused() {
         let message = message(client(&[SASL_SSL, ("sasl.mechanism", mechanism), USERNAME, PASSWORD]));
         assert!(message.contains("sasl.mechanism: is not a mechanism that is built in; allowed: PLAIN,"), "{message}");
     }
+}
+
+#[test]
+fn a_mechanism_whose_tokens_nobody_provides_is_refused() {
+    let oidc = [SASL_SSL, ("sasl.mechanism", "OAUTHBEARER"), ("sasl.oauthbearer.method", "oidc")];
+    let message = message(client(&oidc));
+    assert!(message.contains("sasl.mechanism: needs a token, and no provider of tokens is built in;"), "{message}");
+    assert!(message.contains("allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"), "{message}");
 }
 
 #[test]

@@ -169,8 +169,21 @@ fn a_schema_name_needs_no_escaping() {
 #[test]
 fn the_breaker_is_not_harder_to_close_than_to_open() {
     let message = message(from_flag("breaker.half_open_successes=6"));
-    assert!(message.contains("breaker.half_open_successes: 6 is out of range; allowed: 1 to 5"), "{message}");
+    assert!(
+        message.contains("breaker.half_open_successes: 6 is more than breaker.failure_threshold, which is 5"),
+        "{message}"
+    );
     let both = "[breaker]\nfailure_threshold = 9\nhalf_open_successes = 6";
     assert_eq!(from_file(both).unwrap().breaker.half_open_successes.get(), 6);
-    assert!(from_flag("breaker.failure_threshold=1").is_err(), "two successes are asked for by default");
+}
+
+#[test]
+fn a_threshold_below_the_default_of_successes_is_refused_with_both_keys() {
+    let message = message(from_flag("breaker.failure_threshold=1"));
+    assert!(
+        message.starts_with(
+            "breaker.half_open_successes: 2 is more than breaker.failure_threshold, which is 1; allowed: 1"
+        ),
+        "{message}"
+    );
 }

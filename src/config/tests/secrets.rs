@@ -9,6 +9,7 @@ const PASSWORD_FILE: &str = "SESSIONFOLD_KAFKA__CLIENT__SASL_PASSWORD_FILE";
 /// With these a property for TLS or SASL may stand alone.
 const PROTOCOL: (&str, &str) = ("SESSIONFOLD_KAFKA__CLIENT__SECURITY_PROTOCOL", "SASL_SSL");
 const MECHANISM: (&str, &str) = ("SESSIONFOLD_KAFKA__CLIENT__SASL_MECHANISM", "OAUTHBEARER");
+const UNSIGNED: (&str, &str) = ("SESSIONFOLD_KAFKA__CLIENT__ENABLE_SASL_OAUTHBEARER_UNSECURE_JWT", "true");
 
 fn url(config: &Config) -> &str {
     config.postgres.url.expose()
@@ -43,9 +44,9 @@ fn a_property_that_is_a_secret_may_stand_in_a_file() {
         let variable = format!("SESSIONFOLD_KAFKA__CLIENT__{}_FILE", property.replace('.', "_").to_uppercase());
         let toml = TempFile::holding(&format!("[kafka.client]\n{property}_file = {:?}", file.path()));
         for loaded in [
-            load(None, &[PROTOCOL, MECHANISM, (&variable, file.path())], &[]),
-            load(None, &[PROTOCOL, MECHANISM], &[&format!("kafka.client.{property}_file={}", file.path())]),
-            load(Some(&toml), &[PROTOCOL, MECHANISM], &[]),
+            load(None, &[PROTOCOL, MECHANISM, UNSIGNED, (&variable, file.path())], &[]),
+            load(None, &[PROTOCOL, MECHANISM, UNSIGNED], &[&format!("kafka.client.{property}_file={}", file.path())]),
+            load(Some(&toml), &[PROTOCOL, MECHANISM, UNSIGNED], &[]),
         ] {
             let config = loaded.unwrap();
             assert_eq!(config.kafka.client[property].expose(), "hunter2");
@@ -104,6 +105,7 @@ fn no_secret_shows_in_debug_or_in_the_rendered_configuration() {
             (URL, "postgres://u:hunter2@h/d?password=hunter2"),
             PROTOCOL,
             MECHANISM,
+            UNSIGNED,
             (PASSWORD, "hunter2"),
             ("SESSIONFOLD_KAFKA__CLIENT__SSL_KEY_PEM", "hunter2"),
             ("SESSIONFOLD_KAFKA__CLIENT__SASL_OAUTHBEARER_CONFIG", "hunter2"),
@@ -112,7 +114,7 @@ fn no_secret_shows_in_debug_or_in_the_rendered_configuration() {
         &["kafka.client.sasl.oauthbearer.assertion.private.key.passphrase=hunter2"],
     )
     .unwrap();
-    assert_eq!(config.kafka.client.len(), 7);
+    assert_eq!(config.kafka.client.len(), 8);
     assert_eq!(config.kafka.client["sasl.password"].expose(), "hunter2");
     for text in [format!("{config:?}"), format!("{config:#?}"), config.render()] {
         assert!(!text.contains("hunter2"), "{text}");

@@ -1,9 +1,6 @@
 //! The broker stands still, answers with errors, loses its coordinator, loses records.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rdkafka::{
     mocking::{MockCluster, MockCoordinator},
@@ -14,19 +11,21 @@ use sessionfold::{
     devstack::{Broker, Options},
     event::EventKind,
     generate::{GeneratedRecord, Generator, Shape},
-    record::TopicPartition,
+    record::{NextOffset, TopicPartition},
     service::open_store,
     stream::{LogEnds, log_ends},
 };
-use sqlx::PgConnection;
+use sqlx::{Connection, Executor, PgConnection};
 
 use crate::{
     crashes::{committed_records, until_committed},
     deployment::{Deployment, MAX_VALUE_BYTES},
     expected::Expected,
     guarantees::records,
+    locks::until_batches_wait,
     program::{Instance, run, until},
     tables::assert_tables_equal,
+    tansu::Tansu,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,16 +40,25 @@ async fn the_broker_stands_still(time: Duration, seed: u64) {
     let mut deployment = Deployment::at(&broker.bootstrap(), 2).await;
     without_sweep(&mut deployment);
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "200");
+    // Little is fetched ahead, so that most is with the broker when it stands still.
+    deployment.set("SESSIONFOLD_KAFKA__CLIENT__QUEUED_MIN_MESSAGES", "100");
+    deployment.set("SESSIONFOLD_KAFKA__CLIENT__MAX_PARTITION_FETCH_BYTES", "20000");
     let sent = records(8_000, seed);
     let (before, after) = sent.split_at(6_000);
-    deployment.send(before).await;
     let mut connection = deployment.connect().await;
     let mut instance = Instance::start(&deployment, &["run"]);
-    until_committed(&mut connection, 1).await;
+    instance.until_assigned(1).await;
+    let (mut blocker, mut observer) = (deployment.connect().await, deployment.connect().await);
+    let mut lock = blocker.begin().await.unwrap();
+    lock.execute("LOCK TABLE sessions").await.unwrap();
+    deployment.send(before).await;
+    until_batches_wait(&mut observer, 1, None).await;
 
     broker.pause().unwrap();
-    let paused_at = committed_records(&mut connection).await;
+    lock.rollback().await.unwrap();
     tokio::time::sleep(time).await; // the outage itself
+    let paused_at = committed_records(&mut connection).await;
+    assert!(paused_at > 0 && paused_at < before.len() as u64, "{paused_at} were read before the broker stood still");
     broker.resume().unwrap();
     let resumed = Instant::now();
     deployment.send(after).await;
@@ -98,18 +106,52 @@ async fn mocked(partitions: i32) -> (MockCluster<'static, DefaultProducerContext
     (cluster, deployment)
 }
 
+/// What an instance says.
+const HALTED: &str = "a partition halted";
+const FALSE_ALARM: &str = "no position is outside its log";
+/// An offset that no log here reaches.
+const BEYOND: i64 = 1_000_000;
+
 impl Trial {
     async fn begin(seed: u64) -> Self {
-        let (cluster, deployment) = mocked(PARTITIONS).await;
+        let mut trial = Self::start(seed, &[]).await;
+        trial.portion().await;
+        trial.longest = Duration::ZERO;
+        trial
+    }
+
+    /// The checkpoints of these partitions lie outside their logs.
+    async fn start(seed: u64, outside: &[(EventKind, i32)]) -> Self {
+        let (cluster, mut deployment) = mocked(PARTITIONS).await;
+        deployment.set("SESSIONFOLD_LOG__FILTER", "info,sessionfold=debug");
+        let beyond: Vec<_> = outside
+            .iter()
+            .map(|(kind, number)| (TopicPartition::new(deployment.topic(*kind), *number), NextOffset::new(BEYOND)))
+            .collect();
+        open_store(&deployment.config()).create_checkpoints(&deployment.group_id, &beyond).await.unwrap();
         let connection = deployment.connect().await;
         let instance = Instance::start(&deployment, &["run"]);
         let records =
             Generator::new(Shape { records: 100_000, seed, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() });
         let (sent, longest) = (Vec::new(), Duration::ZERO);
-        let mut trial = Self { cluster, deployment, connection, instance, records, sent, longest };
-        trial.portion().await;
-        trial.longest = Duration::ZERO;
-        trial
+        Self { cluster, deployment, connection, instance, records, sent, longest }
+    }
+
+    fn partition(&self, kind: EventKind, number: i32) -> TopicPartition {
+        TopicPartition::new(self.deployment.topic(kind), number)
+    }
+
+    /// Waits until the instance has said something so often.
+    async fn says(&self, what: &str, times: usize) {
+        until(what, PATIENCE, async || self.instance.said(what) >= times).await;
+    }
+
+    /// Waits until everything is committed but what is in these partitions, which halted.
+    async fn taken_in_but_for(&mut self, halted: &[TopicPartition]) {
+        let ends = ends(&self.deployment).await;
+        let others = ends.iter().filter(|ends| !halted.contains(&ends.partition)).map(|ends| ends.latest.get());
+        let committed = others.chain(halted.iter().map(|_| BEYOND)).sum::<i64>();
+        until_committed(&mut self.connection, usize::try_from(committed).unwrap()).await;
     }
 
     /// Sends more, and waits until the instance has taken it in, without anybody's help.
@@ -197,11 +239,19 @@ async fn answers_to_fetches_and_metadata_with_errors_are_waited_out() {
         trial.answer(Request::Fetch, &[error]);
         trial.portion().await;
     }
+    // Each error is followed by one that shows.
+    trial.answer(Request::Fetch, &[Answer::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
+    trial.portion().await;
+    trial.says(FALSE_ALARM, 1).await;
+    for topic in &trial.deployment.topics {
+        trial.cluster.topic_error(topic, Answer::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+    }
+    // By which the metadata are asked for.
     trial.answer(Request::Fetch, &[Answer::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
-    trial.answer(
-        Request::Metadata,
-        &[Answer::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, Answer::RD_KAFKA_RESP_ERR__TRANSPORT],
-    );
+    trial.says("TopicAuthorizationFailed", 1).await;
+    for topic in &trial.deployment.topics {
+        trial.cluster.topic_error(topic, Answer::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    }
     trial.portion().await;
     trial.end("errors in answers to fetches").await;
 }
@@ -209,12 +259,72 @@ async fn answers_to_fetches_and_metadata_with_errors_are_waited_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_is_out_of_range_for_a_moment_only_ends_nothing() {
     let mut trial = Trial::begin(44).await;
-    for _ in 0..3 {
+    for turn in 1..=3 {
         trial.answer(Request::Fetch, &[Answer::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
         trial.portion().await;
+        trial.says(FALSE_ALARM, turn).await;
     }
-    assert_eq!(trial.instance.said("a partition halted"), 0);
+    assert_eq!(trial.instance.said(HALTED), 0);
     trial.end("out of range for a moment").await;
+}
+
+/// Each of the two is an error of its own, which doesn't say whose it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_partitions_outside_their_logs_halt_and_the_others_go_on_undisturbed() {
+    let mut trial = Trial::start(51, &[(EventKind::Tool, 0), (EventKind::Tool, 1)]).await;
+    let outside = [0, 1].map(|number| trial.partition(EventKind::Tool, number));
+    trial.send().await;
+    trial.says(HALTED, 2).await;
+    trial.taken_in_but_for(&outside).await;
+    assert_eq!(trial.instance.said(FALSE_ALARM), 0, "{}", trial.instance.log());
+
+    // With two halted, a false alarm for others is still one.
+    trial.answer(Request::Fetch, &[Answer::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
+    trial.send().await;
+    trial.says(FALSE_ALARM, 1).await;
+    trial.taken_in_but_for(&outside).await;
+    assert_eq!(trial.instance.said(HALTED), 2);
+    trial.instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_outside_its_log_halts_while_the_leader_of_another_is_away() {
+    let mut trial = Trial::begin(52).await;
+    let [outside, unanswered] = [EventKind::Tool, EventKind::Prompt].map(|kind| trial.partition(kind, 0));
+    // Its leader goes away. (Without any leader the mock would follow a null pointer.)
+    trial.lead(|_| Some(3));
+    trial.coordinate(1);
+    trial.cluster.partition_leader(&unanswered.topic, 0, Some(2)).unwrap();
+    trial.portion().await;
+    trial.cluster.broker_down(2).unwrap();
+    let moved = "UPDATE checkpoints SET next_offset = $1 WHERE topic = $2 AND partition = 0";
+    sqlx::query(moved).bind(BEYOND).bind(&*outside.topic).execute(&mut trial.connection).await.unwrap();
+    // With the next batch it notices that its checkpoint was moved.
+    let tools: Vec<_> = trial.records.by_ref().filter(|record| record.kind == EventKind::Tool).take(100).collect();
+    trial.deployment.send(&tools).await;
+    trial.says(HALTED, 1).await;
+    let shown = String::from_utf8(run(&trial.deployment, &["offsets", "show"]).stdout).unwrap();
+    let line = |of: &TopicPartition| shown.lines().find(|line| line.starts_with(&of.to_string())).unwrap();
+    assert!(line(&unanswered).ends_with(" ?") && line(&outside).contains(&BEYOND.to_string()), "{shown}");
+    adopt(&trial.deployment, &outside.topic);
+
+    trial.cluster.broker_up(2).unwrap();
+    trial.send().await;
+    assert_eq!(trial.instance.said(HALTED), 1);
+    trial.instance.stop().await;
+    trial.instance = Instance::start(&trial.deployment, &["run"]);
+    trial.taken_in_but_for(&[]).await;
+    trial.instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn false_alarms_without_end_end_the_service_and_nobody_is_told_to_move_checkpoints() {
+    let mut trial = Trial::begin(53).await;
+    trial.answer(Request::Fetch, &[Answer::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE; 200]);
+    assert_eq!(trial.instance.wait(PATIENCE).await.code(), Some(1));
+    let log = trial.instance.log();
+    assert!(log.contains("Kafka's brokers disagree about where logs end"), "{log}");
+    assert!(!log.contains("offsets adopt") && trial.instance.said(HALTED) == 0, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,30 +426,8 @@ async fn slow_answers_and_a_cluster_that_is_away_are_waited_out() {
 }
 
 const SEGMENTATION_FAULT: i32 = 11;
-
-/// A broker that takes the place of one that was stopped: the same address, and nothing in it.
-struct Successor(Child);
-
-impl Successor {
-    fn start(address: &str) -> Self {
-        let program = std::env::var("SESSIONFOLD_DEV_BROKER").unwrap_or_else(|_| "target/dev/tansu".to_owned());
-        let listener = format!("tcp://{address}");
-        let mut command = Command::new(program);
-        command
-            .args(["broker", "--listener-url", &listener, "--advertised-listener-url", &listener])
-            .args(["--storage-engine", "memory://tansu/", "--silent"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+/// More would be another fault than the one that is known.
+const MOST_CRASHES: u32 = 2;
 
 /// `sessionfold offsets adopt … --to earliest`, as the error says.
 fn adopt(deployment: &Deployment, topic: &str) {
@@ -368,7 +456,9 @@ async fn topics_made_anew_under_a_running_instance_halt_where_the_log_is_too_sho
     until_committed(&mut connection, before.len()).await;
 
     broker.stop().await;
-    let _successor = Successor::start(&address);
+    // Another takes its place: the same address, and nothing in it.
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let _successor = Tansu::start(port.parse().unwrap(), &address, &["--silent"]).await;
     deployment.create_topics(1).await;
     let is_tool = |record: &&GeneratedRecord| record.kind == EventKind::Tool;
     let again: Vec<_> = before.iter().filter(|record| !is_tool(record)).chain(after).collect();
@@ -378,6 +468,7 @@ async fn topics_made_anew_under_a_running_instance_halt_where_the_log_is_too_sho
     let halted = async || {
         if instance.ended_by_signal() == Some(SEGMENTATION_FAULT) {
             crashes += 1;
+            assert!(crashes <= MOST_CRASHES, "{}", instance.log());
             instance = Instance::start(&deployment, &["run"]);
         }
         let others_went_on = committed_records(&mut connection).await == (before.len() + others) as u64;

@@ -1,7 +1,6 @@
 //! Commits that are refused, run into others, or lose their answer.
 
-use std::time::Duration;
-
+use serde_json::json;
 use sessionfold::{
     event::EventKind,
     generate::{GeneratedRecord, Generator, Shape},
@@ -16,12 +15,12 @@ use crate::{
     deployment::{Deployment, drain_into},
     expected::Expected,
     guarantees::records,
-    program::until,
+    locks::until_batches_wait,
+    program::run,
     proxy::{Cut, Proxy},
+    records::{prompt, record},
     tables::assert_tables_equal,
 };
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The transactions of batches.
 fn commits_of(store: &Store) -> TransactionStatistics {
@@ -163,10 +162,7 @@ async fn deadlock_with(operator: &mut PgConnection, observer: &mut PgConnection,
     operator.execute("SET deadlock_timeout = '10s'").await.unwrap();
     let mut transaction = operator.begin().await.unwrap();
     transaction.execute("LOCK TABLE sessions IN EXCLUSIVE MODE").await.unwrap();
-    let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
-                   AND application_name = $1 AND wait_event_type = 'Lock')";
-    let waits = async || sqlx::query_scalar(waiting).bind(group_id).fetch_one(&mut *observer).await.unwrap();
-    until("a batch waits for the sessions", PATIENCE, waits).await;
+    until_batches_wait(observer, 1, Some(group_id)).await;
     let checkpoints = "SELECT FROM checkpoints WHERE group_id = $1 FOR UPDATE";
     sqlx::query(checkpoints).bind(group_id).execute(&mut *transaction).await.unwrap();
     transaction.rollback().await.unwrap();
@@ -286,4 +282,46 @@ async fn two_events_that_postgres_refuses_are_found_one_after_the_other() {
     let (far, near) = tokio::join!(drain_with_refused(&[700, 4_300]), drain_with_refused(&[2_499, 2_500]));
     println!("two refused in a batch of {BATCH}: {far} transactions (far apart), {near} (side by side)");
     assert!(far <= 2 * 24 && near <= 2 * 24);
+}
+
+/// A trigger that raises errors of any class, and quotes the row in them: first as if Postgres were full, then for one
+/// event whenever it comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_a_trigger_refuses_in_a_class_of_its_own_stops_nothing_and_is_not_quoted() {
+    let deployment = Deployment::new(1).await;
+    let mut connection = deployment.connect().await;
+    connection
+        .execute(
+            "CREATE SEQUENCE tries;
+             CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 RAISE WARNING 'warned of %', NEW.prompt_preview;
+                 IF nextval('tries') = 1 THEN
+                     RAISE EXCEPTION 'no room for %', NEW.prompt_preview USING ERRCODE = '53100';
+                 END IF;
+                 IF NEW.prompt_preview = 'PLANTED' THEN
+                     RAISE EXCEPTION 'bad %', NEW.prompt_preview USING ERRCODE = '45000';
+                 END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON prompts FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await
+        .unwrap();
+    let planted = json!({"prompt_preview": "PLANTED", "prompt_length": 7});
+    let sent = [
+        prompt("s", 1, "2026-03-01T09:00:00Z"),
+        record(EventKind::Prompt, "s", 2, "2026-03-01T09:00:01Z", planted),
+        prompt("s", 3, "2026-03-01T09:00:02Z"),
+    ];
+    deployment.send(&sent).await;
+
+    let output = run(&deployment, &["run", "--drain"]);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{log}");
+    assert!(log.contains("raised an error (SQLSTATE 53100)") && log.contains("(SQLSTATE 45000)"), "{log}");
+    assert!(!log.contains("PLANTED") && !log.contains("do it"), "{log}");
+    let mut expected = Expected::of([&sent[0], &sent[2]]);
+    expected.records = 3;
+    expected.dead_letters = vec![("unstorable".to_owned(), sent[1].value.clone())];
+    assert_tables_equal(&deployment, &expected).await;
 }

@@ -2,12 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use sessionfold::{
-    event::EventKind,
-    generate::GeneratedRecord,
-    service::{Service, open_store},
-    stream::Until,
-};
+use sessionfold::{event::EventKind, generate::GeneratedRecord};
 use sqlx::{Executor, PgConnection};
 use uuid::Uuid;
 
@@ -62,8 +57,7 @@ async fn cost(deployment: &Deployment, part: Range<u64>, session_of: fn(u64) -> 
     let mut connection = deployment.connect().await;
     let before = rows_touched(&mut connection).await;
     deployment.send(&part.clone().map(|number| execution(number, session_of)).collect::<Vec<_>>()).await;
-    let config = deployment.config();
-    let service = Service::start(&config, open_store(&config), deployment.aggregators(), Until::Drained).unwrap();
+    let service = deployment.begin_to_drain();
     let monitor = service.monitor();
     let totals = service.run().await.unwrap();
     assert_eq!(totals.applied, part.end - part.start);

@@ -1,6 +1,6 @@
 //! Faults, each made on purpose. After every one the tables equal the fold of what was sent, and the counts add up.
 //!
-//! Those that take minutes are ignored by default; `make faults` runs them too. `docs/guarantees.md` has the table.
+//! Those that take minutes are ignored by default; `make faults` runs those. `docs/guarantees.md` has the table.
 
 mod broker;
 mod commits;

@@ -12,6 +12,7 @@ use crate::{
     expected::Expected,
     flow::Flow,
     guarantees::records,
+    locks::until_batches_wait,
     program::{Instance, until},
     tables::assert_tables_equal,
 };
@@ -51,6 +52,7 @@ async fn twenty_kills_at_random_moments_while_events_flow_lose_nothing_and_count
         } else {
             tokio::time::sleep(Duration::from_millis(random.u64(0..3_000))).await;
         }
+        assert!(instance.is_running(), "it ended by itself: {}", instance.log());
         instance.kill();
     }
 
@@ -134,10 +136,7 @@ async fn freeze_in_hand(deployment: &Deployment, instance: &Instance, records: &
     let mut transaction = blocker.begin().await.unwrap();
     transaction.execute(lock).await.unwrap();
     deployment.send(records).await;
-    let waits = "SELECT count(*) > 0 FROM pg_stat_activity
-                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let waiting = async || sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut observer).await.unwrap();
-    until("the instance waits with a batch in hand", PATIENCE, waiting).await;
+    until_batches_wait(&mut observer, 1, None).await;
     instance.freeze();
     transaction.rollback().await.unwrap();
 }
