@@ -2,7 +2,7 @@
 
 /// Batches are made on one thread and dropped on another, which costs glibc's allocator a third of the program's time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     sessionfold::cli::main(sessionfold::fold::SideAggregators::new())

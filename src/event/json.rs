@@ -21,6 +21,8 @@ pub(super) enum Json<'a> {
     Object(Vec<(Cow<'a, str>, Json<'a>)>),
 }
 
+/// A payload has about as many members as this.
+const USUAL_MEMBERS: usize = 12;
 /// More levels of arrays and objects than this are refused.
 const MAX_DEPTH: usize = 128;
 
@@ -122,7 +124,7 @@ impl<'de> Visitor<'de> for Level {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json<'de>, A::Error> {
         let level = self.deeper()?;
-        let mut members = Vec::new();
+        let mut members = Vec::with_capacity(if level.0 <= 2 { USUAL_MEMBERS } else { 0 });
         while let Some(name) = entries.next_key_seed(Name)? {
             let value = entries.next_value_seed(level)?;
             if level.0 <= 2 {

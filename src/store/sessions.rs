@@ -9,7 +9,7 @@ use crate::{
     fold::{AggregatorId, Aggregators, SessionAggregator, SessionChange, Snapshot, Version},
 };
 
-use super::error::StoreError;
+use super::error::{Failure, StoreError};
 
 type ToolUsage = std::collections::BTreeMap<String, u64>;
 
@@ -29,7 +29,7 @@ macro_rules! folded_rows {
             "unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[], ",
             "$7::double precision[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], ",
             "$14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::jsonb[], $19::bigint[], ",
-            "$20::timestamptz[], $21::timestamptz[], $22::text[], $23::jsonb[], $24::bytea[], $25::bigint[]) AS n(",
+            "$20::timestamptz[], $21::timestamptz[], $22::text[], $23::text[]::json[], $24::bytea[], $25::bigint[]) AS n(",
             folded_columns!(),
             ")"
         )
@@ -66,7 +66,7 @@ pub(super) const INSERT: &str = concat!(
 
 /// Rows on their way to the database, a vector a column.
 #[derive(Default)]
-struct Columns<'a, S> {
+struct Columns<'a> {
     session_id: Vec<&'a str>,
     status: Vec<&'static str>,
     correlation_id: Vec<Uuid>,
@@ -89,7 +89,7 @@ struct Columns<'a, S> {
     first_event_at: Vec<DateTime<Utc>>,
     last_event_at: Vec<DateTime<Utc>>,
     aggregator: Vec<String>,
-    state: Vec<Json<&'a S>>,
+    state: Vec<String>,
     event_digest: Vec<[u8; 16]>,
     version: Vec<i64>,
 }
@@ -99,8 +99,13 @@ fn bigint(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-impl<'a, S: serde::Serialize> Columns<'a, S> {
-    fn push(&mut self, aggregator: AggregatorId, change: &'a SessionChange<'_, S>, snapshot: &'a Snapshot) {
+impl<'a> Columns<'a> {
+    fn push<S: serde::Serialize>(
+        &mut self,
+        aggregator: AggregatorId,
+        change: &'a SessionChange<'_, S>,
+        snapshot: &'a Snapshot,
+    ) -> Result<(), StoreError> {
         let instant = |time: Option<EventTime>| time.map(EventTime::as_utc);
         self.session_id.push(change.session_id.as_str());
         self.status.push(snapshot.status.as_str());
@@ -124,9 +129,10 @@ impl<'a, S: serde::Serialize> Columns<'a, S> {
         self.first_event_at.push(snapshot.first_event_at.as_utc());
         self.last_event_at.push(snapshot.last_event_at.as_utc());
         self.aggregator.push(aggregator.to_string());
-        self.state.push(Json(&change.folded.state));
+        self.state.push(state_as_json(aggregator, &change.folded.state)?);
         self.event_digest.push(change.folded.digest.to_bytes());
         self.version.push(written_version(change).get());
+        Ok(())
     }
 
     /// `sides` is the same for all rows.
@@ -161,6 +167,13 @@ impl<'a, S: serde::Serialize> Columns<'a, S> {
     }
 }
 
+/// A state as its column keeps it. It travels as text, which Postgres hands on as it is.
+pub(super) fn state_as_json<S: serde::Serialize>(aggregator: AggregatorId, state: &S) -> Result<String, StoreError> {
+    serde_json::to_string(state).map_err(|error| {
+        StoreError::new(Failure::Setup, format!("the state of aggregator {aggregator} is no JSON: {error}"))
+    })
+}
+
 /// The version of the row that a change writes.
 pub(crate) fn written_version<S>(change: &SessionChange<'_, S>) -> Version {
     change.read.map_or(Version::FIRST, |(version, _)| version.next())
@@ -186,7 +199,7 @@ pub(super) async fn write<A: SessionAggregator>(
     let sides: Vec<String> = aggregators.sides.ids().map(|id| id.to_string()).collect();
     for (change, snapshot) in changes.iter().zip(snapshots) {
         let columns = if change.read.is_some() { &mut existing } else { &mut new };
-        columns.push(aggregators.session.id(), change, snapshot);
+        columns.push(aggregators.session.id(), change, snapshot)?;
     }
     // Existing rows are changed before new ones are made: two writers that wait for each other would have to meet in
     // one of the two phases, and within each the order is the same.

@@ -10,13 +10,14 @@ use sqlx::{PgConnection, types::Json};
 
 use crate::{
     event::{EventSetDigest, EventTime, SessionId},
-    fold::{FoldedState, SessionAggregator, SessionChange, Snapshot, Status, Version},
+    fold::{AggregatorId, FoldedState, SessionAggregator, SessionChange, Snapshot, Status, Version},
     record::{NextOffset, TopicPartition},
 };
 
 use super::{
     Store,
     error::StoreError,
+    sessions::state_as_json,
     transaction::{Isolation, TransactionSpec},
     transitions::{self, Cause},
 };
@@ -47,7 +48,8 @@ pub(super) const UPDATE: &str = "/* time_out_sessions */
     UPDATE sessions s SET status = n.status, ended_at = n.ended_at, duration_seconds = n.duration_seconds,
         end_reason = n.end_reason, end_provenance = n.end_provenance, state = n.state, version = s.version + 1,
         updated_at = now()
-    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::double precision[], $5::text[], $6::text[], $7::jsonb[])
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::double precision[], $5::text[], $6::text[],
+        $7::text[]::json[])
         AS n(session_id, status, ended_at, duration_seconds, end_reason, end_provenance, state)
     WHERE s.session_id = n.session_id";
 
@@ -149,14 +151,15 @@ async fn sweep<A: SessionAggregator>(
         .partition(|(_, snapshot)| snapshot.status == Status::TimedOut);
     let more = is_full && !(timed_out.is_empty() && otherwise.is_empty());
     let count = timed_out.len();
-    write(connection, Cause::Timeout, timed_out).await?;
+    write(connection, aggregator.id(), Cause::Timeout, timed_out).await?;
     // What a changed setting makes of them. Left as they are, they would be found first in every sweep.
-    write(connection, Cause::Repair, otherwise).await?;
+    write(connection, aggregator.id(), Cause::Repair, otherwise).await?;
     Ok(Sweep::Swept { timed_out: count, more })
 }
 
 async fn write<S: serde::Serialize>(
     connection: &mut PgConnection,
+    aggregator: AggregatorId,
     cause: Cause,
     sessions: Vec<(SessionChange<'_, S>, Snapshot)>,
 ) -> Result<(), StoreError> {
@@ -164,7 +167,7 @@ async fn write<S: serde::Serialize>(
         return Ok(());
     }
     let (changes, snapshots): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
-    update(connection, &changes, &snapshots).await?;
+    update(connection, aggregator, &changes, &snapshots).await?;
     transitions::insert(connection, cause, &changes, &snapshots).await
 }
 
@@ -205,12 +208,15 @@ fn silent_session<S>(row: SilentRow<S>) -> Result<SessionChange<'static, S>, Sto
 
 async fn update<S: serde::Serialize>(
     connection: &mut PgConnection,
+    aggregator: AggregatorId,
     changes: &[SessionChange<'_, S>],
     snapshots: &[Snapshot],
 ) -> Result<(), StoreError> {
     fn column<'a, T>(snapshots: &'a [Snapshot], value: impl Fn(&'a Snapshot) -> T) -> Vec<T> {
         snapshots.iter().map(value).collect()
     }
+    let states: Result<Vec<String>, StoreError> =
+        changes.iter().map(|change| state_as_json(aggregator, &change.folded.state)).collect();
     let query = sqlx::query(UPDATE)
         .bind(changes.iter().map(|change| change.session_id.as_str()).collect::<Vec<_>>())
         .bind(column(snapshots, |snapshot| snapshot.status.as_str()))
@@ -218,7 +224,7 @@ async fn update<S: serde::Serialize>(
         .bind(column(snapshots, |snapshot| snapshot.duration_seconds))
         .bind(column(snapshots, |snapshot| snapshot.end_cause.map(|cause| cause.reason())))
         .bind(column(snapshots, |snapshot| snapshot.end_cause.map(|cause| cause.provenance().as_str())))
-        .bind(changes.iter().map(|change| Json(&change.folded.state)).collect::<Vec<_>>());
+        .bind(states?);
     query.execute(connection).await?;
     Ok(())
 }

@@ -154,10 +154,13 @@ impl BatchBuilder {
         batch
     }
 
+    /// The next batch will probably be as large as this one.
     fn clear(&mut self) -> Batch {
         self.bytes = 0;
         self.begun = None;
-        std::mem::take(&mut self.batch)
+        let (slices, items) = (self.batch.slices.len(), self.batch.items.len());
+        let next = Batch::new(Vec::with_capacity(slices), Vec::with_capacity(items));
+        std::mem::replace(&mut self.batch, next)
     }
 
     /// Takes out the records of leases that ended; returns how many.

@@ -43,6 +43,8 @@ use super::{
 /// How long a poll waits for a record, and so how long a command may wait for its turn.
 const POLL: Duration = Duration::from_millis(20);
 const LEAST_POLL: Duration = Duration::from_millis(2);
+/// How many records are taken in one turn.
+const BURST: usize = 64;
 /// How often a full batch asks whether there is room.
 const FULL: Duration = Duration::from_micros(300);
 /// A full pipeline is waited for this long before partitions are paused: pausing throws away what was fetched ahead.
@@ -168,14 +170,22 @@ impl Poller {
     fn poll(&mut self) {
         // A batch that is due and finds no room must not make the thread spin.
         let timeout = self.lanes.time_left().map_or(POLL, |left| left.clamp(LEAST_POLL, POLL));
-        // The message borrows the consumer, which `self` owns beside what the message changes.
-        match self.consumer.poll(timeout) {
-            Some(Ok(message)) => {
-                let (readings, lanes) = (&mut self.readings, &mut self.lanes);
-                receive(&message, readings, lanes, &self.decoder, &self.progress);
+        // What was fetched already is taken in one go: what else there is to do in a turn takes time, too.
+        let mut received = 0;
+        while received == 0 || (received < BURST && !self.lanes.is_full()) {
+            // The message borrows the consumer, which `self` owns beside what the message changes.
+            match self.consumer.poll(if received == 0 { timeout } else { Duration::ZERO }) {
+                Some(Ok(message)) => {
+                    let (readings, lanes) = (&mut self.readings, &mut self.lanes);
+                    receive(&message, readings, lanes, &self.decoder, &self.progress);
+                }
+                Some(Err(error)) => {
+                    self.on_error(&error);
+                    break;
+                }
+                None => break,
             }
-            Some(Err(error)) => self.on_error(&error),
-            None => {}
+            received += 1;
         }
         self.forget_revoked();
         if let Some(statistics) = self.consumer.context().take_statistics() {
