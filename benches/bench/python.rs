@@ -41,12 +41,8 @@ pub async fn measure(rig: &Rig, topics: &Topics, records: u64) -> Result<(Measur
     let mut command = Command::new(INTERPRETER);
     command
         .arg(SCRIPT)
-        .args(["--brokers", &rig.brokers()])
-        .args(["--postgres", &rig.postgres_url()])
-        .args(["--schema", &place.schema])
-        .args(["--topics", &topics.names().join(",")])
-        .args(["--partitions", &PARTITIONS.to_string()])
-        .args(["--records", &records.to_string()]);
+        .args([rig.brokers(), rig.postgres_url(), place.schema.clone(), topics.names().join(",")])
+        .args([PARTITIONS.to_string(), records.to_string()]);
     let mut process = Process::start(command)?;
     while process.ended()?.is_none() {
         process.look_at_memory();

@@ -14,10 +14,13 @@ use sessionfold::devstack::{Options, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::{
+    crashes::committed_records,
+    expected::Expected,
     guarantees::records,
     locks::until_batches_wait,
     outage::{AtWork, Outcome, watchful, work_through},
-    program::until,
+    program::{Instance, until},
+    tables::assert_tables_equal,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,6 +69,42 @@ async fn a_postgres_that_crashes_and_comes_back_is_waited_for() {
 async fn a_postgres_that_is_away_for_a_minute_is_waited_for() {
     let outcome = crash_and_stay_away(40_000, Duration::from_secs(2), Duration::from_secs(60)).await;
     tell("Postgres crashed (immediate stop), away for 60 s", &outcome);
+}
+
+/// Commits that aren't waited for on the disk are lost in a crash, and their checkpoints with them: both are in one
+/// transaction. What the service remembers of these sessions is wrong then.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_a_crash_takes_back_are_made_again_where_they_do_not_wait_for_the_disk() {
+    let mut postgres = private_postgres().await;
+    let server = postgres.url();
+    postgres.crash().await;
+    // Nothing is written before it must be.
+    postgres
+        .start_again(&["synchronous_commit=off", "wal_writer_delay=10s", "wal_writer_flush_after=1GB"])
+        .await
+        .unwrap();
+    let mut deployment = watchful(&server).await;
+    deployment.set("SESSIONFOLD_SWEEP__INTERVAL", "1h");
+    let sent = records(10_000, 48);
+    let (first, rest) = sent.split_at(6_000);
+    let mut instance = Instance::start(&deployment, &["run"]);
+    deployment.send(first).await;
+    let mut connection = deployment.connect().await;
+    let committed = async || committed_records(&mut connection).await == first.len() as u64;
+    until("the first records are committed", PATIENCE, committed).await;
+    postgres.crash().await;
+    postgres.start_again(&[]).await.unwrap();
+    let kept = committed_records(&mut deployment.connect().await).await;
+    assert!(kept < first.len() as u64, "the crash took nothing back");
+    deployment.send(rest).await;
+    let mut connection = deployment.connect().await;
+    let committed = async || committed_records(&mut connection).await == sent.len() as u64;
+    until("everything is committed", PATIENCE, committed).await;
+    assert!(instance.said("fenced") > 0, "{}", instance.log());
+    instance.terminate();
+    assert!(instance.wait(PATIENCE).await.success(), "{}", instance.log());
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+    println!("a crash took {} of {} committed records back: all made again", first.len() as u64 - kept, first.len());
 }
 
 /// All connections are ended again and again. One that is between two transactions is replaced without a word, so the
