@@ -1,6 +1,5 @@
--- A session's transitions are told apart by its versions, each of which changes the status once at most: one index instead
--- of two, and a key that begins with session_id as those of all tables that grow with the events.
+-- One index instead of two, and a key that begins with session_id as those of all tables that grow with the events.
 
 ALTER TABLE transitions DROP CONSTRAINT transitions_pkey;
 DROP INDEX transitions_by_session;
-ALTER TABLE transitions ADD PRIMARY KEY (session_id, session_version);
+ALTER TABLE transitions ADD PRIMARY KEY (session_id, session_version, id);

@@ -7,7 +7,7 @@ mod sweep;
 pub use preflight::{Finding, preflight, preflight_database};
 pub use sweep::Sweeper;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use crate::{
     config::Config,
@@ -32,6 +32,10 @@ pub fn open_store(config: &Config) -> Store {
             half_open_successes: config.breaker.half_open_successes,
         },
     })
+}
+
+fn connections(config: &Config) -> NonZeroUsize {
+    config.postgres.max_connections.try_into().unwrap_or(NonZeroUsize::MAX)
 }
 
 /// How records become events, by the configuration.
@@ -104,7 +108,8 @@ impl<A: SessionAggregator> Service<A> {
                 max_bytes: config.batch.max_bytes.get(),
                 max_wait: config.batch.max_wait,
             },
-            lanes: config.batch.lanes,
+            // A lane without a connection could only wait for another's.
+            lanes: config.batch.lanes.min(connections(config)),
             until,
         })?;
         let options =

@@ -142,3 +142,96 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::record::TopicPartition;
+
+    use super::{super::lease::Leases, *};
+
+    const A_MINUTE: Duration = Duration::from_secs(60);
+
+    /// Two lanes that share these limits, and what reads them.
+    fn lanes(max_events: usize, max_wait: Duration) -> (Lanes, Vec<Receiver<Batch>>) {
+        let limits = BatchLimits { max_events, max_bytes: 1 << 20, max_wait };
+        Lanes::open(limits, NonZeroUsize::new(2).unwrap())
+    }
+
+    /// Records of this partition, in order.
+    struct Log(Lease, i64);
+
+    impl Log {
+        fn new(topic: &str, number: i32) -> Self {
+            Self(Leases::default().grant([TopicPartition::new(topic, number)]).remove(0), 0)
+        }
+
+        fn push(&mut self, lanes: &mut Lanes) {
+            let position = NextOffset::new(self.1);
+            lanes.push(&self.0, position, RecordOffset::new(self.1), Record::default(), Decoded::Ignored);
+            self.1 += 1;
+        }
+    }
+
+    #[test]
+    fn a_partition_number_has_one_lane_whatever_the_topic() {
+        let (mut lanes, mut receivers) = lanes(100, A_MINUTE);
+        for (topic, number) in [("a", 0), ("b", 0), ("a", 1), ("b", 2), ("b", 3)] {
+            Log::new(topic, number).push(&mut lanes);
+        }
+        assert_eq!(lanes.hand_over(true), HandOver::Done);
+        let mut numbers = receivers.iter_mut().map(|receiver| {
+            let batch = receiver.try_recv().unwrap();
+            batch.slices.iter().map(|slice| slice.lease.partition().partition).collect::<Vec<_>>()
+        });
+        assert_eq!((numbers.next(), numbers.next()), (Some(vec![0, 0, 2]), Some(vec![1, 3])));
+    }
+
+    #[test]
+    fn a_full_batch_waits_until_the_one_before_is_dropped() {
+        let (mut lanes, mut receivers) = lanes(4, A_MINUTE);
+        let mut log = Log::new("a", 0);
+        for _ in 0..2 {
+            log.push(&mut lanes);
+        }
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        let first = receivers[0].try_recv().unwrap();
+        assert_eq!(first.items.len(), 2);
+        log.push(&mut lanes);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        log.push(&mut lanes);
+        assert_eq!(lanes.hand_over(false), HandOver::Blocked);
+        assert!(receivers[0].try_recv().is_err());
+        drop(first);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        assert_eq!(receivers[0].try_recv().unwrap().items.len(), 2);
+    }
+
+    #[test]
+    fn a_batch_goes_when_it_is_old_enough_and_grows_while_another_is_worked_on() {
+        let (mut lanes, mut receivers) = lanes(100, Duration::ZERO);
+        let mut log = Log::new("a", 1);
+        log.push(&mut lanes);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        let first = receivers[1].try_recv().unwrap();
+        for _ in 0..3 {
+            log.push(&mut lanes);
+            assert_eq!(lanes.hand_over(false), HandOver::Done);
+        }
+        assert!(receivers[1].try_recv().is_err());
+        assert!(!lanes.is_nothing_in_flight());
+        drop(first);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        assert_eq!(receivers[1].try_recv().unwrap().items.len(), 3);
+        assert!(lanes.is_nothing_in_flight() && lanes.is_empty());
+    }
+
+    #[test]
+    fn with_nobody_to_take_a_batch_the_lanes_are_closed() {
+        let (mut lanes, receivers) = lanes(100, A_MINUTE);
+        Log::new("a", 0).push(&mut lanes);
+        drop(receivers);
+        assert_eq!(lanes.hand_over(true), HandOver::Closed);
+    }
+}

@@ -89,7 +89,7 @@ async fn every_column_that_a_fold_gives_is_compared() {
             "uuid" => "'00000000-0000-0000-0000-00000000000f'",
             "timestamptz" => "'2001-01-01'",
             "int8" | "float8" => "987654",
-            "jsonb" => "'{}'",
+            "json" | "jsonb" => "'{}'",
             "bytea" => "NULL",
             other => panic!("{other}"),
         };

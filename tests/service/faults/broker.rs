@@ -143,7 +143,13 @@ impl Trial {
 
     /// Waits until the instance has said something so often.
     async fn says(&self, what: &str, times: usize) {
-        until(what, PATIENCE, async || self.instance.said(what) >= times).await;
+        let said = async {
+            while self.instance.said(what) < times {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let said = tokio::time::timeout(PATIENCE, said).await;
+        assert!(said.is_ok(), "{what} was not said {times} time(s):\n{}", self.instance.log());
     }
 
     /// Waits until everything is committed but what is in these partitions, which halted.
@@ -246,9 +252,12 @@ async fn answers_to_fetches_and_metadata_with_errors_are_waited_out() {
     for topic in &trial.deployment.topics {
         trial.cluster.topic_error(topic, Answer::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
     }
-    // By which the metadata are asked for.
-    trial.answer(Request::Fetch, &[Answer::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
-    trial.says("TopicAuthorizationFailed", 1).await;
+    // By which the metadata are asked for, unless they just were.
+    until("the topics' errors are seen", PATIENCE, async || {
+        trial.answer(Request::Fetch, &[Answer::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
+        trial.instance.said("TopicAuthorizationFailed") > 0
+    })
+    .await;
     for topic in &trial.deployment.topics {
         trial.cluster.topic_error(topic, Answer::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     }

@@ -172,6 +172,8 @@ async fn deadlock_with(operator: &mut PgConnection, observer: &mut PgConnection,
 async fn three_groups_and_an_operator_who_locks_in_the_other_order_lose_no_update() {
     let mut deployment = Deployment::new(2).await;
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "200");
+    // A second lane would come to wait after the operator, too late to notice that it is in the way.
+    deployment.set("SESSIONFOLD_BATCH__LANES", "1");
     let sent = records(5_000, 52);
     deployment.send(&sent).await;
     let (_, url) = deployment.settings.iter().find(|(name, _)| name == "SESSIONFOLD_POSTGRES__URL").unwrap().clone();
