@@ -3,7 +3,7 @@
 use foldhash::{HashMap, HashMapExt};
 use serde_json::value::RawValue;
 
-use crate::event::{Event, EventKey, SessionId};
+use crate::event::{Event, EventKey, EventSetDigest, SessionId};
 
 use super::{
     aggregator::{AggregatorId, KnownVerdict, Rejection, SessionAggregator, Verdict},
@@ -18,6 +18,9 @@ pub struct SessionChange<'e, S> {
     pub session_id: SessionId,
     /// The version and status that were read; none for a session that isn't stored.
     pub read: Option<(Version, Status)>,
+    /// The digest that the fold began with; none where it began anew. A session that was deleted and made again may have
+    /// come to the same version, but hardly by the same events.
+    pub read_digest: Option<EventSetDigest>,
     pub folded: FoldedState<S>,
     /// Events that are not stored yet, in the order in which they came.
     pub added: Vec<&'e Event>,
@@ -65,6 +68,7 @@ impl Origin<'_> {
 #[derive(Clone)]
 pub(super) struct Session<'e, S> {
     read: Option<(Version, Status)>,
+    read_digest: Option<EventSetDigest>,
     folded: FoldedState<S>,
     /// Whether `folded` is to be made anew from the events.
     refold: bool,
@@ -101,16 +105,21 @@ impl<'e, S: Clone + Default> Session<'e, S> {
         match loaded {
             Some(LoadedSession { version, status, folded, .. }) => {
                 let (refold, read) = (folded.is_none(), Some((version, status)));
-                Session { read, folded: folded.unwrap_or_default(), refold, sides, events }
+                let read_digest = folded.as_ref().map(|folded| folded.digest);
+                Session { read, read_digest, folded: folded.unwrap_or_default(), refold, sides, events }
             }
-            None => Session { read: None, folded: FoldedState::default(), refold: false, sides, events },
+            None => {
+                let folded = FoldedState::default();
+                Session { read: None, read_digest: None, folded, refold: false, sides, events }
+            }
         }
     }
 
     /// A session of which nothing is carried on: everything comes from its stored events.
     pub(super) fn anew<A>(aggregators: &Aggregators<A>, read: Option<(Version, Status)>) -> Self {
         let sides = aggregators.sides.open().into_iter().map(|states| Side { states, refold: true }).collect();
-        Session { read, folded: FoldedState::default(), refold: true, sides, events: HashMap::new() }
+        let folded = FoldedState::default();
+        Session { read, read_digest: None, folded, refold: true, sides, events: HashMap::new() }
     }
 
     pub(super) fn take<A: SessionAggregator<State = S>>(&mut self, aggregator: &A, event: &'e Event) -> Fate {
@@ -222,6 +231,7 @@ impl<'e, S: Clone + Default> Session<'e, S> {
         added.sort_unstable_by_key(|(index, _)| *index);
         replaced.sort_unstable_by_key(|event| event.key());
         let added = added.into_iter().map(|(_, event)| event).collect();
-        Some(SessionChange { session_id, read: self.read, folded: self.folded, added, replaced, sides })
+        let Self { read, read_digest, folded, .. } = self;
+        Some(SessionChange { session_id, read, read_digest, folded, added, replaced, sides })
     }
 }

@@ -130,7 +130,7 @@ impl<'a, A: SessionAggregator> Memory<'a, A> {
     }
 
     fn write(&mut self, change: SessionChange<'_, A::State>) -> Result<(), NoJson> {
-        let SessionChange { session_id, read, folded, added, replaced, sides } = change;
+        let SessionChange { session_id, read, folded, added, replaced, sides, .. } = change;
         let stored = self.sessions.get(&session_id).map(|row| (row.version, row.status));
         assert_eq!(stored, read, "a session is not as it was read");
         let events = self.events.entry(session_id.clone()).or_default();

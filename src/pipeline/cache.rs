@@ -18,8 +18,10 @@ use crate::{
 
 /// About how much memory the sessions take at most.
 const MAX_BYTES: usize = 24 << 20;
-/// About how much a session takes without its keys: its id, its state, and the room around them.
-const SESSION_BYTES: usize = 1_500;
+/// About how much a session takes beside its state and its keys.
+const SESSION_BYTES: usize = 500;
+/// A larger state, as JSON, isn't kept: a working directory may have any length.
+const MAX_STATE_BYTES: usize = 16 << 10;
 /// A hash, and its share of the table that it lies in.
 const KEY_BYTES: usize = 16;
 /// A longer session's keys aren't kept, so that it doesn't drive all others out.
@@ -40,6 +42,8 @@ struct Generations<S> {
 
 struct CachedSession<S> {
     loaded: LoadedSession<S>,
+    /// The length of its state as JSON, which is about what it takes in memory.
+    state_bytes: usize,
     keys: Option<KnownKeys>,
 }
 
@@ -70,7 +74,7 @@ impl<S> Default for Generations<S> {
 
 impl<S> CachedSession<S> {
     fn bytes(&self) -> usize {
-        SESSION_BYTES + self.keys.as_ref().map_or(0, |KnownKeys(keys)| keys.len() * KEY_BYTES)
+        SESSION_BYTES + self.state_bytes + self.keys.as_ref().map_or(0, |KnownKeys(keys)| keys.len() * KEY_BYTES)
     }
 }
 
@@ -86,6 +90,7 @@ impl<S> Generations<S> {
             self.older = std::mem::take(&mut self.recent);
             self.recent_bytes = 0;
         }
+        self.older.remove(&session_id);
         self.recent_bytes += session.bytes();
         if let Some(before) = self.recent.insert(session_id, session) {
             self.recent_bytes -= before.bytes();
@@ -99,7 +104,8 @@ impl<S> SessionCache<S> {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out the sessions of these events.
+    /// Takes out the sessions of these events. Of an aggregator that depends on the order there are none: it rejects
+    /// events by the state alone, and what changes nothing isn't compared with the row's version.
     pub(super) fn take(&self, events: &[&Event]) -> Taken<S> {
         let mut taken = HashMap::new();
         let mut generations = self.lock();
@@ -141,11 +147,17 @@ impl<S> SessionCache<S> {
         aggregators: &Aggregators<A>,
         changes: Vec<SessionChange<'_, S>>,
         TakenKeys(mut taken): TakenKeys,
-    ) {
+    ) where
+        S: serde::Serialize,
+    {
+        if aggregators.session.depends_on_order() {
+            return;
+        }
         let sides: Vec<String> = aggregators.sides.ids().map(|id| id.to_string()).collect();
         let committed: Vec<_> = changes
             .into_iter()
-            .map(|change| {
+            .filter_map(|change| {
+                let state_bytes = length_as_json(&change.folded.state).filter(|bytes| *bytes <= MAX_STATE_BYTES)?;
                 // All keys are known of a session that was known so, or is new.
                 let before =
                     taken.remove(&change.session_id).or_else(|| change.read.is_none().then(KnownKeys::default));
@@ -156,7 +168,7 @@ impl<S> SessionCache<S> {
                     folded: Some(change.folded),
                     sides: sides.clone(),
                 };
-                (change.session_id, CachedSession { loaded, keys })
+                Some((change.session_id, CachedSession { loaded, state_bytes, keys }))
             })
             .collect();
         let mut generations = self.lock();
@@ -175,11 +187,31 @@ impl<S> SessionCache<S> {
     }
 }
 
+/// None where it is no JSON.
+fn length_as_json<S: serde::Serialize>(state: &S) -> Option<usize> {
+    struct Length(usize);
+
+    impl std::io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, state).ok()?;
+    Some(length.0)
+}
+
 impl<S> Taken<S> {
     /// Adds what was taken to what was read.
     pub(super) fn complete(self, standing: &mut Standing<S>) -> TakenKeys {
         let mut taken = HashMap::new();
-        for (session_id, CachedSession { loaded, keys }) in self.0 {
+        for (session_id, CachedSession { loaded, keys, .. }) in self.0 {
             if let Some(keys) = keys {
                 taken.insert(session_id.clone(), keys);
             }
@@ -194,7 +226,7 @@ mod tests {
     use uuid::Uuid;
 
     use crate::{
-        event::{Body, EventTime, RedactedText, Tool, ToolName},
+        event::{Body, EventTime, HookSource, RedactedText, Started, Text, Tool, ToolName},
         fold::{BatchFold, Convergent, ConvergentState, Status, Version},
     };
 
@@ -288,11 +320,24 @@ mod tests {
         }
         let held = {
             let generations = cache.lock();
-            (generations.recent.len() + generations.older.len()) * SESSION_BYTES
+            generations.recent.values().chain(generations.older.values()).map(CachedSession::bytes).sum::<usize>()
         };
         assert!(held > MAX_BYTES / 2 && held < MAX_BYTES * 11 / 10, "{held} bytes");
         assert_eq!(wanted(&cache, &[&many[0]]).of_unknown_sessions, [&many[0]]);
         assert!(wanted(&cache, &[&kept]).of_unknown_sessions.is_empty());
+    }
+
+    #[test]
+    fn a_session_with_a_very_large_state_is_not_kept() {
+        let cache = Cache::default();
+        let mut event = tool("a", 1);
+        event.body = Body::Started(Started {
+            working_directory: Text::parse("x".repeat(MAX_STATE_BYTES)).unwrap(),
+            git_branch: None,
+            hook_source: HookSource::Startup,
+        });
+        let _ = commit(&cache, Standing::default(), &[&event]);
+        assert_eq!(wanted(&cache, &[&event]).of_unknown_sessions, [&event]);
     }
 
     #[test]

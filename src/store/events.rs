@@ -30,14 +30,17 @@ use crate::event::{Body, Event, EventTime, RedactedText, SessionId, TaskId};
 
 use super::{copy::RowWriter, error::StoreError};
 
-/// Every statement of these tables that can be prepared, which a COPY can't: its columns are those that are read.
-pub(super) const STATEMENTS: [&str; 9] = [
+/// Every statement of these tables that can be prepared, which a COPY can't: its columns are those of the INSERT.
+pub(super) const STATEMENTS: [&str; 12] = [
+    prompts::INSERT,
     prompts::REPLACE,
     prompts::FIND,
     prompts::OF_SESSIONS,
+    tools::INSERT,
     tools::REPLACE,
     tools::FIND,
     tools::OF_SESSIONS,
+    lifecycle::INSERT,
     lifecycle::REPLACE,
     lifecycle::FIND,
     lifecycle::OF_SESSIONS,
@@ -51,7 +54,11 @@ pub(super) struct NewRow<'a> {
     pub(super) arrival: Option<i64>,
 }
 
-impl NewRow<'_> {
+impl<'a> NewRow<'a> {
+    fn of(event: &'a Event) -> Self {
+        Self { event, arrival: None }
+    }
+
     /// Writes the columns that all three tables have.
     fn write_common(&self, row: &mut RowWriter<'_>) {
         let event = self.event;
@@ -85,11 +92,16 @@ impl From<Unreadable> for StoreError {
     }
 }
 
+/// Fewer rows of a table go in by INSERT, which costs more a row and less by itself: a COPY takes two round trips. The
+/// second begins with a message that TCP holds back until the one before is acknowledged, which Linux puts off for 40 ms
+/// (the driver doesn't set TCP_NODELAY). Under a backlog another lane works meanwhile.
+const FEWEST_TO_COPY: usize = 1_000;
+
 /// Adds events that are not stored yet. Their sessions' rows were written before, in this transaction.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    prompts::copy(connection, rows).await?;
-    tools::copy(connection, rows).await?;
-    lifecycle::copy(connection, rows).await
+    prompts::insert(connection, rows).await?;
+    tools::insert(connection, rows).await?;
+    lifecycle::insert(connection, rows).await
 }
 
 /// Puts events in the place of stored ones with the same keys.
@@ -166,10 +178,12 @@ struct CommonColumns<'a> {
     causation_id: Vec<Uuid>,
     task_id: Vec<Option<&'a str>>,
     action_description: Vec<&'a str>,
+    arrival: Vec<Option<i64>>,
 }
 
 impl<'a> CommonColumns<'a> {
-    fn push(&mut self, event: &'a Event) {
+    fn push(&mut self, row: NewRow<'a>) {
+        let event = row.event;
         self.session_id.push(event.session_id.as_str());
         self.emitted_at.push(event.emitted_at.as_utc());
         self.entity_id.push(event.entity_id);
@@ -177,9 +191,10 @@ impl<'a> CommonColumns<'a> {
         self.causation_id.push(event.causation_id);
         self.task_id.push(event.task_id.as_ref().map(TaskId::as_str));
         self.action_description.push(event.action_description.as_str());
+        self.arrival.push(row.arrival);
     }
 
-    /// Binds `$1` to `$7`.
+    /// Binds `$1` to `$7`, which is all but the last column.
     fn bind<'q>(&'q self, query: Statement<'q>) -> Statement<'q> {
         query
             .bind(&self.session_id)

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::Query, types::J
 use uuid::Uuid;
 
 use crate::{
-    event::{EventTime, TaskId, Text},
+    event::{EventSetDigest, EventTime, TaskId, Text},
     fold::{AggregatorId, Aggregators, SessionAggregator, SessionChange, Snapshot, Version},
 };
 
@@ -29,14 +29,15 @@ macro_rules! folded_rows {
             "unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[], ",
             "$7::double precision[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], ",
             "$14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::jsonb[], $19::bigint[], ",
-            "$20::timestamptz[], $21::timestamptz[], $22::text[], $23::text[]::json[], $24::bytea[], $25::bigint[]) AS n(",
+            "$20::timestamptz[], $21::timestamptz[], $22::text[], $23::text[]::json[], $24::bytea[], $25::bigint[], ",
+            "$27::bytea[]) AS n(",
             folded_columns!(),
-            ")"
+            ", read_digest)"
         )
     };
 }
 
-/// Only rows whose versions still stand. Writers that meet wait for each other in the order of the ids, which is the order
+/// Only rows whose versions still stand, and that are of the events that the fold began with. Writers that meet wait for each other in the order of the ids, which is the order
 /// of the arrays: with the connection's settings (`pool.rs`) Postgres looks the rows up one after the other.
 pub(super) const UPDATE: &str = concat!(
     "/* update_sessions */
@@ -51,7 +52,8 @@ pub(super) const UPDATE: &str = concat!(
         sides = $26::text[], version = n.version, updated_at = now()
     FROM ",
     folded_rows!(),
-    " WHERE s.session_id = n.session_id AND s.version = n.version - 1"
+    " WHERE s.session_id = n.session_id AND s.version = n.version - 1
+        AND (n.read_digest IS NULL OR s.event_digest = n.read_digest)"
 );
 
 pub(super) const INSERT: &str = concat!(
@@ -92,6 +94,7 @@ struct Columns<'a> {
     state: Vec<String>,
     event_digest: Vec<[u8; 16]>,
     version: Vec<i64>,
+    read_digest: Vec<Option<[u8; 16]>>,
 }
 
 /// A count of rows; they are far fewer than 2^63.
@@ -132,6 +135,7 @@ impl<'a> Columns<'a> {
         self.state.push(state_as_json(aggregator, &change.folded.state)?);
         self.event_digest.push(change.folded.digest.to_bytes());
         self.version.push(written_version(change).get());
+        self.read_digest.push(change.read_digest.map(EventSetDigest::to_bytes));
         Ok(())
     }
 
@@ -164,6 +168,7 @@ impl<'a> Columns<'a> {
             .bind(&self.event_digest)
             .bind(&self.version)
             .bind(sides)
+            .bind(&self.read_digest)
     }
 }
 
@@ -201,8 +206,8 @@ pub(super) async fn write<A: SessionAggregator>(
         let columns = if change.read.is_some() { &mut existing } else { &mut new };
         columns.push(aggregators.session.id(), change, snapshot)?;
     }
-    // Existing rows are changed before new ones are made: two writers that wait for each other would have to meet in
-    // one of the two phases, and within each the order is the same.
+    // Existing rows are changed before new ones are made: two writers that wait for each other would nearly always have
+    // to meet in one of the two phases, and within each the order is the same. What is left is a deadlock, tried again.
     if !existing.session_id.is_empty() {
         let updated = existing.bind(UPDATE, &sides).execute(&mut *connection).await?.rows_affected();
         if updated < existing.session_id.len() as u64 {

@@ -198,6 +198,7 @@ fn silent_session<S>(row: SilentRow<S>) -> Result<SessionChange<'static, S>, Sto
     Ok(SessionChange {
         session_id: SessionId::parse(&session_id).map_err(|_| corrupt("session_id"))?,
         read: Some((Version::from_stored(version), status)),
+        read_digest: None,
         // A sweep adds no event, and leaves the stored digest as it is.
         folded: FoldedState { state, digest: EventSetDigest::default() },
         added: Vec::new(),

@@ -126,7 +126,7 @@ impl Consumer {
     pub async fn close(self) -> Result<(), StreamError> {
         self.tell(Command::Close);
         let Self { thread, lanes, notices, .. } = self;
-        // The thread may wait for room in a channel.
+        // What the thread still hands over has nobody to take it.
         drop((lanes, notices));
         match tokio::task::spawn_blocking(move || thread.join()).await {
             Ok(Ok(())) => Ok(()),

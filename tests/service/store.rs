@@ -1,5 +1,7 @@
 //! The store's promises, each by itself.
 
+use std::time::Duration;
+
 use sessionfold::{
     event::EventKind,
     generate::{GeneratedRecord, Generator, Shape},
@@ -10,8 +12,10 @@ use sessionfold::{
 use sqlx::{Connection, Executor};
 
 use crate::{
+    crashes::committed_records,
     deployment::{Deployment, MAX_VALUE_BYTES},
     expected::Expected,
+    program::{Instance, until},
     tables::assert_tables_equal,
 };
 
@@ -133,6 +137,44 @@ async fn a_session_deleted_meanwhile_is_folded_from_nothing_again() {
     let mut expected = Expected::of(second);
     expected.records = sent.len() as u64;
     assert_tables_equal(&deployment, &expected).await;
+}
+
+/// Sends the first half to a running instance, lets somebody meddle, sends the second half; returns the instance, ended.
+async fn meddle_under_a_running_instance(deployment: &mut Deployment, meddling: &'static str) -> Instance {
+    deployment.set("SESSIONFOLD_SWEEP__INTERVAL", "1h");
+    let sent = good_records(2_000);
+    let (first, second) = sent.split_at(1_000);
+    let mut connection = deployment.connect().await;
+    let mut instance = Instance::start(deployment, &["run"]);
+    for (part, committed) in [(first, first.len()), (second, sent.len())] {
+        deployment.send(part).await;
+        let all = async || committed_records(&mut connection).await == committed as u64;
+        until("all is committed", Duration::from_secs(60), all).await;
+        if committed < sent.len() {
+            connection.execute(meddling).await.unwrap();
+        }
+    }
+    instance.stop().await;
+    instance
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_deleted_under_a_running_instance_is_folded_from_nothing_again() {
+    let mut deployment = Deployment::new(1).await;
+    meddle_under_a_running_instance(&mut deployment, "DELETE FROM sessions").await;
+    let sent = good_records(2_000);
+    let mut expected = Expected::of(&sent[1_000..]);
+    expected.records = sent.len() as u64;
+    assert_tables_equal(&deployment, &expected).await;
+}
+
+/// As when a session was deleted, and made again by somebody else up to the version that an instance remembers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_other_events_in_the_same_version_is_a_conflict() {
+    let mut deployment = Deployment::new(1).await;
+    let other_events = "UPDATE sessions SET event_digest = decode(md5(session_id), 'hex')";
+    let instance = meddle_under_a_running_instance(&mut deployment, other_events).await;
+    assert!(instance.said("progress") > 0 && instance.said(" conflicts=0 ") == 0, "{}", instance.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

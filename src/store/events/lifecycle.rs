@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-use super::{CommonColumns, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
+use super::{CommonColumns, FEWEST_TO_COPY, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
 
 const STARTED: &str = "started";
 const ENDED: &str = "ended";
@@ -34,9 +34,16 @@ macro_rules! stored_columns {
 
 macro_rules! rows {
     () => {
-        concat!("unnest(", common_types!(), ", $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::double precision[], $14::bigint[]) AS n(", columns!(), ")")
+        concat!("unnest(", common_types!(), ", $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::double precision[], $14::bigint[], $15::bigint[]) AS n(", stored_columns!(), ")")
     };
 }
+
+pub(super) const INSERT: &str = concat!(
+    "/* insert_lifecycle_events */ INSERT INTO lifecycle_events (",
+    stored_columns!(),
+    ") SELECT * FROM ",
+    rows!()
+);
 
 const COPY: &str =
     concat!("/* copy_lifecycle_events */ COPY lifecycle_events (", stored_columns!(), ") FROM STDIN (FORMAT binary)");
@@ -79,11 +86,11 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(events: &[&'a Event]) -> Self {
+    fn of(rows: impl Iterator<Item = NewRow<'a>>) -> Self {
         let mut columns = Self::default();
-        for event in events {
-            if let Some((started, ended)) = lifecycle(event) {
-                columns.common.push(event);
+        for row in rows {
+            if let Some((started, ended)) = lifecycle(row.event) {
+                columns.common.push(row);
                 columns.push(started, ended);
             }
         }
@@ -111,7 +118,15 @@ fn lifecycle(event: &Event) -> Option<(Option<&Started>, Option<&Ended>)> {
 }
 
 /// Adds the starts and ends among these events.
-pub(super) async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+    let count = rows.iter().filter(|row| matches!(row.event.body, Body::Started(_) | Body::Ended(_))).count();
+    if count < FEWEST_TO_COPY {
+        return write(INSERT, connection, rows.iter().copied()).await;
+    }
+    copy(connection, rows).await
+}
+
+async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
     let own = rows.iter().filter_map(|new| lifecycle(new.event).map(|(started, ended)| (new, started, ended)));
     copy_in(connection, COPY, own, |row, (new, started, ended)| {
         new.write_common(row);
@@ -130,20 +145,30 @@ pub(super) async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> 
 
 /// Puts the starts and ends among these events in the place of stored ones.
 pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    write(REPLACE, connection, events.iter().copied().map(NewRow::of)).await
+}
+
+/// Runs [`INSERT`] or [`REPLACE`].
+async fn write(
+    statement: &'static str,
+    connection: &mut PgConnection,
+    rows: impl Iterator<Item = NewRow<'_>>,
+) -> Result<(), StoreError> {
+    let columns = Columns::of(rows);
     if columns.kind.is_empty() {
         return Ok(());
     }
     let query = columns
         .common
-        .bind(sqlx::query(REPLACE))
+        .bind(sqlx::query(statement))
         .bind(&columns.kind)
         .bind(&columns.working_directory)
         .bind(&columns.git_branch)
         .bind(&columns.hook_source)
         .bind(&columns.reason)
         .bind(&columns.duration_seconds)
-        .bind(&columns.tools_used_count);
+        .bind(&columns.tools_used_count)
+        .bind(&columns.common.arrival);
     query.execute(connection).await?;
     Ok(())
 }
@@ -153,7 +178,7 @@ pub(super) async fn find(
     events: &[&Event],
     take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    let columns = Columns::of(events.iter().copied().map(NewRow::of));
     if columns.kind.is_empty() {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-use super::{CommonColumns, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
+use super::{CommonColumns, FEWEST_TO_COPY, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
 
 /// The columns of an event, in the order in which they are bound: the common ones first.
 macro_rules! columns {
@@ -32,12 +32,15 @@ macro_rules! rows {
         concat!(
             "unnest(",
             common_types!(),
-            ", $8::uuid[], $9::text[], $10::bigint[], $11::text[]) AS n(",
-            columns!(),
+            ", $8::uuid[], $9::text[], $10::bigint[], $11::text[], $12::bigint[]) AS n(",
+            stored_columns!(),
             ")"
         )
     };
 }
+
+pub(super) const INSERT: &str =
+    concat!("/* insert_prompts */ INSERT INTO prompts (", stored_columns!(), ") SELECT * FROM ", rows!());
 
 const COPY: &str = concat!("/* copy_prompts */ COPY prompts (", stored_columns!(), ") FROM STDIN (FORMAT binary)");
 
@@ -71,11 +74,11 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(events: &[&'a Event]) -> Self {
+    fn of(rows: impl Iterator<Item = NewRow<'a>>) -> Self {
         let mut columns = Self::default();
-        for event in events {
-            if let Body::Prompt(prompt) = &event.body {
-                columns.common.push(event);
+        for row in rows {
+            if let Body::Prompt(prompt) = &row.event.body {
+                columns.common.push(row);
                 columns.prompt_id.push(prompt.prompt_id);
                 columns.prompt_preview.push(prompt.prompt_preview.as_str());
                 columns.prompt_length.push(prompt.prompt_length.get());
@@ -87,7 +90,15 @@ impl<'a> Columns<'a> {
 }
 
 /// Adds the prompts among these events.
-pub(super) async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+    let count = rows.iter().filter(|row| matches!(row.event.body, Body::Prompt(_))).count();
+    if count < FEWEST_TO_COPY {
+        return write(INSERT, connection, rows.iter().copied()).await;
+    }
+    copy(connection, rows).await
+}
+
+async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
     let own = rows.iter().filter_map(|new| match &new.event.body {
         Body::Prompt(prompt) => Some((new, prompt)),
         _ => None,
@@ -105,17 +116,27 @@ pub(super) async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> 
 
 /// Puts the prompts among these events in the place of stored ones.
 pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    write(REPLACE, connection, events.iter().copied().map(NewRow::of)).await
+}
+
+/// Runs [`INSERT`] or [`REPLACE`].
+async fn write(
+    statement: &'static str,
+    connection: &mut PgConnection,
+    rows: impl Iterator<Item = NewRow<'_>>,
+) -> Result<(), StoreError> {
+    let columns = Columns::of(rows);
     if columns.prompt_id.is_empty() {
         return Ok(());
     }
     let query = columns
         .common
-        .bind(sqlx::query(REPLACE))
+        .bind(sqlx::query(statement))
         .bind(&columns.prompt_id)
         .bind(&columns.prompt_preview)
         .bind(&columns.prompt_length)
-        .bind(&columns.detected_intent);
+        .bind(&columns.detected_intent)
+        .bind(&columns.common.arrival);
     query.execute(connection).await?;
     Ok(())
 }
@@ -125,7 +146,7 @@ pub(super) async fn find(
     events: &[&Event],
     take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    let columns = Columns::of(events.iter().copied().map(NewRow::of));
     if columns.prompt_id.is_empty() {
         return Ok(());
     }

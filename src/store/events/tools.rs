@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-use super::{CommonColumns, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
+use super::{CommonColumns, FEWEST_TO_COPY, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
 
 /// The columns of an event, in the order in which they are bound: the common ones first.
 macro_rules! columns {
@@ -32,12 +32,19 @@ macro_rules! rows {
         concat!(
             "unnest(",
             common_types!(),
-            ", $8::uuid[], $9::text[], $10::boolean[], $11::int[], $12::text[]) AS n(",
-            columns!(),
+            ", $8::uuid[], $9::text[], $10::boolean[], $11::int[], $12::text[], $13::bigint[]) AS n(",
+            stored_columns!(),
             ")"
         )
     };
 }
+
+pub(super) const INSERT: &str = concat!(
+    "/* insert_tool_executions */ INSERT INTO tool_executions (",
+    stored_columns!(),
+    ") SELECT * FROM ",
+    rows!()
+);
 
 const COPY: &str =
     concat!("/* copy_tool_executions */ COPY tool_executions (", stored_columns!(), ") FROM STDIN (FORMAT binary)");
@@ -76,11 +83,11 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(events: &[&'a Event]) -> Self {
+    fn of(rows: impl Iterator<Item = NewRow<'a>>) -> Self {
         let mut columns = Self::default();
-        for event in events {
-            if let Body::Tool(tool) = &event.body {
-                columns.common.push(event);
+        for row in rows {
+            if let Body::Tool(tool) = &row.event.body {
+                columns.common.push(row);
                 columns.tool_execution_id.push(tool.tool_execution_id);
                 columns.tool_name.push(tool.tool_name.as_str());
                 columns.success.push(tool.success);
@@ -93,7 +100,15 @@ impl<'a> Columns<'a> {
 }
 
 /// Adds the tool executions among these events.
-pub(super) async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
+    let count = rows.iter().filter(|row| matches!(row.event.body, Body::Tool(_))).count();
+    if count < FEWEST_TO_COPY {
+        return write(INSERT, connection, rows.iter().copied()).await;
+    }
+    copy(connection, rows).await
+}
+
+async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
     let own = rows.iter().filter_map(|new| match &new.event.body {
         Body::Tool(tool) => Some((new, tool)),
         _ => None,
@@ -112,18 +127,28 @@ pub(super) async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> 
 
 /// Puts the tool executions among these events in the place of stored ones.
 pub(super) async fn replace(connection: &mut PgConnection, events: &[&Event]) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    write(REPLACE, connection, events.iter().copied().map(NewRow::of)).await
+}
+
+/// Runs [`INSERT`] or [`REPLACE`].
+async fn write(
+    statement: &'static str,
+    connection: &mut PgConnection,
+    rows: impl Iterator<Item = NewRow<'_>>,
+) -> Result<(), StoreError> {
+    let columns = Columns::of(rows);
     if columns.tool_execution_id.is_empty() {
         return Ok(());
     }
     let query = columns
         .common
-        .bind(sqlx::query(REPLACE))
+        .bind(sqlx::query(statement))
         .bind(&columns.tool_execution_id)
         .bind(&columns.tool_name)
         .bind(&columns.success)
         .bind(&columns.duration_ms)
-        .bind(&columns.summary);
+        .bind(&columns.summary)
+        .bind(&columns.common.arrival);
     query.execute(connection).await?;
     Ok(())
 }
@@ -133,7 +158,7 @@ pub(super) async fn find(
     events: &[&Event],
     take: impl FnMut(&str, Result<StoredEvent, Unreadable>),
 ) -> Result<(), StoreError> {
-    let columns = Columns::of(events);
+    let columns = Columns::of(events.iter().copied().map(NewRow::of));
     if columns.tool_execution_id.is_empty() {
         return Ok(());
     }

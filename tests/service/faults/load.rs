@@ -115,7 +115,8 @@ async fn a_hundred_thousand_sessions_with_one_event_each_cost_the_same_from_firs
     assert_cost_is_flat(100_000, session_of_its_own).await;
 }
 
-/// What a member of the group may hold in memory, in MB: the program, three batches, and what librdkafka fetched ahead.
+/// What a member of the group may hold in memory, in MB: the program, two batches a lane, the sessions that were
+/// committed last, and what librdkafka fetched ahead.
 const MOST_MEMORY: u64 = 200;
 
 /// The resident memory of an instance while it works.
