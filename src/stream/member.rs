@@ -29,6 +29,9 @@ pub(super) fn join(
     // How long fetching rests once that limit is reached. The default of a second starves a consumer that takes in the
     // whole limit in less.
     prefer(&mut client, "fetch.queue.backoff.ms", "10");
+    // A broker should answer a fetch as soon as there is a record, but not all do before this time is over. Where nothing
+    // comes it is asked 40 times a second.
+    prefer(&mut client, "fetch.wait.max.ms", "25");
     prefer(&mut client, "allow.auto.create.topics", "false");
     client
         .set("group.id", &config.group_id)

@@ -65,7 +65,9 @@ async fn drain_with_cuts(every: u64, cuts: &[Cut]) {
         totals.batches, totals.applied, totals.duplicates
     );
     assert!(in_doubt >= 10, "{in_doubt}");
-    assert_eq!(commits.failures, in_doubt + found_done, "each in doubt failed once, and once more if it had happened");
+    // Each in doubt failed once, and once more if it had happened. One on its way may have had its answer before the cut.
+    let answered = (in_doubt + found_done).checked_sub(commits.failures);
+    assert!(answered.is_some_and(|answered| answered <= made(Cut::OnItsWay)), "{answered:?} {commits:?}");
     let least = made(Cut::AfterItHappened);
     assert!((least..=least + made(Cut::OnItsWay)).contains(&found_done), "{found_done}");
     assert_eq!(totals.fences, 0);
