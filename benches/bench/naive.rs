@@ -9,7 +9,7 @@ use sessionfold::{
     event::{Body, Decoded, Decoder, Event, TaskId, Text},
     service::decoder,
 };
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, Postgres, postgres::PgArguments, query::Query};
 
 use crate::{
     backlog::{Kept, Topics},
@@ -51,14 +51,9 @@ async fn take(connection: &mut PgConnection, decoder: &Decoder, group: &str, kep
     Ok(transaction.commit().await?)
 }
 
-/// False if it was there.
-async fn insert(connection: &mut PgConnection, event: &Event) -> Result<bool> {
-    let query = match &event.body {
-        Body::Prompt(prompt) => sqlx::query(
-            "INSERT INTO prompts (session_id, emitted_at, entity_id, correlation_id, causation_id, task_id,
-                action_description, prompt_id, prompt_preview, prompt_length, detected_intent)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
-        )
+/// A statement with the columns bound that all kinds have, `$1` to `$7`.
+fn with_common<'q>(statement: &'static str, event: &'q Event) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(statement)
         .bind(event.session_id.as_str())
         .bind(event.emitted_at.as_utc())
         .bind(event.entity_id)
@@ -66,22 +61,27 @@ async fn insert(connection: &mut PgConnection, event: &Event) -> Result<bool> {
         .bind(event.causation_id)
         .bind(event.task_id.as_ref().map(TaskId::as_str))
         .bind(event.action_description.as_str())
+}
+
+/// False if it was there.
+async fn insert(connection: &mut PgConnection, event: &Event) -> Result<bool> {
+    let query = match &event.body {
+        Body::Prompt(prompt) => with_common(
+            "INSERT INTO prompts (session_id, emitted_at, entity_id, correlation_id, causation_id, task_id,
+                action_description, prompt_id, prompt_preview, prompt_length, detected_intent)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+            event,
+        )
         .bind(prompt.prompt_id)
         .bind(prompt.prompt_preview.as_str())
         .bind(prompt.prompt_length.get())
         .bind(prompt.detected_intent.as_ref().map(|intent| intent.as_str())),
-        Body::Tool(tool) => sqlx::query(
+        Body::Tool(tool) => with_common(
             "INSERT INTO tool_executions (session_id, emitted_at, entity_id, correlation_id, causation_id, task_id,
                 action_description, tool_execution_id, tool_name, success, duration_ms, summary)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+            event,
         )
-        .bind(event.session_id.as_str())
-        .bind(event.emitted_at.as_utc())
-        .bind(event.entity_id)
-        .bind(event.correlation_id)
-        .bind(event.causation_id)
-        .bind(event.task_id.as_ref().map(TaskId::as_str))
-        .bind(event.action_description.as_str())
         .bind(tool.tool_execution_id)
         .bind(tool.tool_name.as_str())
         .bind(tool.success)
@@ -98,19 +98,13 @@ async fn insert_lifecycle(connection: &mut PgConnection, event: &Event) -> Resul
         Body::Ended(ended) => (None, Some(ended)),
         Body::Prompt(_) | Body::Tool(_) => return Ok(false),
     };
-    let query = sqlx::query(
+    let query = with_common(
         "INSERT INTO lifecycle_events (session_id, emitted_at, entity_id, correlation_id, causation_id, task_id,
             action_description, kind, working_directory, git_branch, hook_source, reason, duration_seconds,
             tools_used_count)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
+        event,
     )
-    .bind(event.session_id.as_str())
-    .bind(event.emitted_at.as_utc())
-    .bind(event.entity_id)
-    .bind(event.correlation_id)
-    .bind(event.causation_id)
-    .bind(event.task_id.as_ref().map(TaskId::as_str))
-    .bind(event.action_description.as_str())
     .bind(if started.is_some() { "started" } else { "ended" })
     .bind(started.map(|started| started.working_directory.as_str()))
     .bind(started.and_then(|started| started.git_branch.as_ref().map(Text::as_str)))

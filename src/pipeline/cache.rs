@@ -104,8 +104,7 @@ impl<S> SessionCache<S> {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out the sessions of these events. Of an aggregator that depends on the order there are none: it rejects
-    /// events by the state alone, and what changes nothing isn't compared with the row's version.
+    /// Takes out the sessions of these events.
     pub(super) fn take(&self, events: &[&Event]) -> Taken<S> {
         let mut taken = HashMap::new();
         let mut generations = self.lock();
@@ -141,7 +140,8 @@ impl<S> SessionCache<S> {
         wanted
     }
 
-    /// Puts back what was committed.
+    /// Puts back what was committed. Nothing of an aggregator that depends on the order: it rejects events by the state
+    /// alone, and what changes nothing isn't compared with the row's version.
     pub(super) fn put<A: SessionAggregator<State = S>>(
         &self,
         aggregators: &Aggregators<A>,

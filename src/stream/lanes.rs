@@ -8,11 +8,6 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 
-use crate::{
-    event::Decoded,
-    record::{NextOffset, Record, RecordOffset},
-};
-
 use super::{
     batch::{Batch, BatchBuilder, BatchLimits, InFlightCount},
     lease::Lease,
@@ -60,18 +55,11 @@ impl Lanes {
         (Self(lanes), receivers)
     }
 
-    /// Adds a record that stands at `offset`, where reading had come to `position` before.
-    pub(super) fn push(
-        &mut self,
-        lease: &Lease,
-        position: NextOffset,
-        offset: RecordOffset,
-        record: Record,
-        decoded: Decoded,
-    ) {
+    /// The batch that takes the records of this lease.
+    pub(super) fn batch_of(&mut self, lease: &Lease) -> &mut BatchBuilder {
         let number = usize::try_from(lease.partition().partition).unwrap_or(0);
         let lane = number % self.0.len();
-        self.0[lane].builder.push(lease, position, offset, record, decoded);
+        &mut self.0[lane].builder
     }
 
     /// Records that were read and not handed over yet.
@@ -147,7 +135,10 @@ impl Lane {
 mod tests {
     use std::time::Duration;
 
-    use crate::record::TopicPartition;
+    use crate::{
+        event::Decoded,
+        record::{NextOffset, Record, RecordOffset, TopicPartition},
+    };
 
     use super::{super::lease::Leases, *};
 
@@ -169,7 +160,8 @@ mod tests {
 
         fn push(&mut self, lanes: &mut Lanes) {
             let position = NextOffset::new(self.1);
-            lanes.push(&self.0, position, RecordOffset::new(self.1), Record::default(), Decoded::Ignored);
+            let (offset, record) = (RecordOffset::new(self.1), Record::default());
+            lanes.batch_of(&self.0).push(&self.0, position, offset, record, Decoded::Ignored);
             self.1 += 1;
         }
     }

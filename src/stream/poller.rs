@@ -350,6 +350,6 @@ fn receive(
     progress.add_read();
     let record = wire::record(message);
     let decoded = decoder.decode(record.wire());
-    lanes.push(reading.lease(), reading.position(), offset, record, decoded);
+    lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), offset, record, decoded);
     reading.advance(offset);
 }
