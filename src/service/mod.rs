@@ -15,7 +15,7 @@ use crate::{
     fold::{Aggregators, Convergent, Reference, SessionAggregator},
     pipeline::{Counts, Pipeline, PipelineError, PipelineOptions, Totals},
     store::{BreakerOptions, PoolOptions, Store},
-    stream::{BatchLimits, Consumer, ConsumerOptions, ReadProgress, Stopper, StreamError, Until},
+    stream::{BatchLimits, Consumer, ConsumerOptions, Membership, ReadProgress, Stopper, StreamError, Until},
 };
 
 /// The store that the configuration names. It connects with the first statement.
@@ -111,6 +111,8 @@ impl<A: SessionAggregator> Service<A> {
             // A lane without a connection could only wait for another's.
             lanes: config.batch.lanes.min(connections(config)),
             until,
+            membership: Membership::Group,
+            rate: None,
         })?;
         let options =
             PipelineOptions { group_id: config.kafka.group_id.clone(), keep_rejected: config.aggregator.keep_rejected };

@@ -85,9 +85,14 @@ impl Poller {
             let partition = lease.partition().clone();
             self.consumer.seek(&partition.topic, partition.partition, Offset::Offset(position.get()), LOCATE)?;
             self.consumer.resume(&list([&partition]))?;
-            self.readings.insert(partition, Reading::new(lease, position));
+            self.begin_reading(partition, lease, position);
         }
         Ok(())
+    }
+
+    fn begin_reading(&mut self, partition: TopicPartition, lease: Lease, position: NextOffset) {
+        let end = self.ends.get(&partition).copied();
+        self.readings.insert(partition, Reading::new(lease, position, end));
     }
 
     fn assign(&mut self, positions: Vec<(Lease, NextOffset)>) -> Result<(), KafkaError> {
@@ -108,7 +113,7 @@ impl Poller {
             let partition = lease.partition().clone();
             tracing::debug!(%partition, %position, "reading starts");
             self.consumer.context().mark_started(&partition);
-            self.readings.insert(partition, Reading::new(lease, position));
+            self.begin_reading(partition, lease, position);
         }
         Ok(())
     }

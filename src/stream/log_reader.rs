@@ -55,13 +55,24 @@ pub fn read_logs(
     ranges: &[LogRange],
     mut take: impl FnMut(&TopicPartition, RecordOffset, Decoded),
 ) -> Result<(), StreamError> {
+    read_messages(config, ranges, |partition, message| {
+        take(partition, RecordOffset::new(message.offset()), decoder.decode(wire::record(message).wire()));
+    })
+}
+
+/// The same, as librdkafka gives them. A stretch that ends behind its log ends with the log.
+pub(super) fn read_messages(
+    config: &KafkaConfig,
+    ranges: &[LogRange],
+    mut take: impl FnMut(&TopicPartition, &BorrowedMessage<'_>),
+) -> Result<(), StreamError> {
     let mut by_topic: BTreeMap<&str, Vec<&LogRange>> = BTreeMap::new();
     for range in ranges.iter().filter(|range| !range.is_empty()) {
         by_topic.entry(&range.partition.topic).or_default().push(range);
     }
     // A topic at a time: the end of a partition is told with its number only.
     for ranges in by_topic.values() {
-        TopicReader::open(config, ranges)?.read(config, decoder, &mut take)?;
+        TopicReader::open(config, ranges)?.read(config, &mut take)?;
     }
     Ok(())
 }
@@ -80,7 +91,7 @@ impl<'r> TopicReader<'r> {
         prefer(&mut settings, "allow.auto.create.topics", "false");
         settings
             // librdkafka asks for one. Nobody joins it.
-            .set("group.id", format!("sessionfold-verify-{}", Uuid::now_v7()))
+            .set("group.id", format!("sessionfold-reader-{}", Uuid::now_v7()))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
@@ -98,15 +109,14 @@ impl<'r> TopicReader<'r> {
     fn read(
         mut self,
         config: &KafkaConfig,
-        decoder: &Decoder,
-        take: &mut impl FnMut(&TopicPartition, RecordOffset, Decoded),
+        take: &mut impl FnMut(&TopicPartition, &BorrowedMessage<'_>),
     ) -> Result<(), StreamError> {
         let mut heard_at = Instant::now();
         while !self.unread.is_empty() {
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) => {
                     heard_at = Instant::now();
-                    if let Some(ended) = receive(&message, &self.unread, decoder, take) {
+                    if let Some(ended) = receive(&message, &self.unread, take) {
                         self.unread.remove(&ended.partition);
                         let mut list = TopicPartitionList::new();
                         list.add_partition(&ended.topic, ended.partition);
@@ -141,13 +151,12 @@ impl<'r> TopicReader<'r> {
 fn receive(
     message: &BorrowedMessage<'_>,
     unread: &HashMap<i32, &LogRange>,
-    decoder: &Decoder,
-    take: &mut impl FnMut(&TopicPartition, RecordOffset, Decoded),
+    take: &mut impl FnMut(&TopicPartition, &BorrowedMessage<'_>),
 ) -> Option<TopicPartition> {
     let range = unread.get(&message.partition())?;
     let offset = RecordOffset::new(message.offset());
     if range.to.is_past(offset) {
-        take(&range.partition, offset, decoder.decode(wire::record(message).wire()));
+        take(&range.partition, message);
     }
     (offset.next() >= range.to).then(|| range.partition.clone())
 }

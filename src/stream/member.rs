@@ -1,22 +1,18 @@
-//! librdkafka's client as a member of the group, set up so that nothing is read or committed but what we say.
+//! librdkafka's client as a consumer, in the group or alone, set up so that nothing is read or committed but what we say.
 
-use rdkafka::consumer::BaseConsumer;
-
-use crate::config::KafkaConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use uuid::Uuid;
 
 use super::{
     client::{base, prefer},
     error::StreamError,
-    options::Until,
+    options::{ConsumerOptions, Membership, Until},
     rebalance::Callbacks,
 };
 
-/// A member of the group, whose reading starts where it is told to.
-pub(super) fn join(
-    config: &KafkaConfig,
-    until: Until,
-    callbacks: Callbacks,
-) -> Result<BaseConsumer<Callbacks>, StreamError> {
+/// A consumer whose reading starts where it is told to. Partitions are granted to it by the group, or now.
+pub(super) fn join(options: &ConsumerOptions, callbacks: Callbacks) -> Result<BaseConsumer<Callbacks>, StreamError> {
+    let config = &options.kafka;
     let mut client = base(config);
     // Keeps a partition number of all topics, and so a session, with one member.
     prefer(&mut client, "partition.assignment.strategy", "range");
@@ -34,13 +30,31 @@ pub(super) fn join(
     prefer(&mut client, "fetch.wait.max.ms", "25");
     prefer(&mut client, "allow.auto.create.topics", "false");
     client
-        .set("group.id", &config.group_id)
+        .set("group.id", group_id(options))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
         // The ends of the logs come with the statistics; a drain ends by them.
-        .set("statistics.interval.ms", if until == Until::Drained { "200" } else { "1000" })
+        .set("statistics.interval.ms", if options.until == Until::Drained { "200" } else { "1000" })
         // Every assignment names its offset. One outside the log is an error, which somebody has to decide.
         .set("auto.offset.reset", "error");
-    Ok(client.create_with_context(callbacks)?)
+    let consumer: BaseConsumer<Callbacks> = client.create_with_context(callbacks)?;
+    match &options.membership {
+        Membership::Group => {
+            let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
+            consumer.subscribe(&topics).map_err(StreamError::Subscribe)?;
+        }
+        Membership::Alone(ranges) => {
+            consumer.context().grant_alone(ranges.iter().map(|range| range.partition.clone()).collect());
+        }
+    }
+    Ok(consumer)
+}
+
+/// librdkafka asks for one, also where nobody joins it.
+fn group_id(options: &ConsumerOptions) -> String {
+    match options.membership {
+        Membership::Group => options.kafka.group_id.clone(),
+        Membership::Alone(_) => format!("sessionfold-replay-{}", Uuid::now_v7()),
+    }
 }

@@ -1,10 +1,10 @@
 //! How a consumer reads.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use crate::{config::KafkaConfig, event::Decoder};
 
-use super::batch::BatchLimits;
+use super::{batch::BatchLimits, log_reader::LogRange};
 
 /// When reading ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,16 @@ pub enum Until {
     Stopped,
     /// Every assigned partition was read to its end.
     Drained,
+}
+
+/// Who says which partitions are read.
+#[derive(Clone, Debug)]
+pub enum Membership {
+    /// The consumer group, of the configured topics.
+    Group,
+    /// Nobody: these stretches are read beside any group, which is neither joined nor told of any offset. Where reading
+    /// begins is the checkpoints' affair, as ever; [`LogRange::from`] is where one is made.
+    Alone(Vec<LogRange>),
 }
 
 /// How to read.
@@ -24,4 +34,7 @@ pub struct ConsumerOptions {
     /// How many batches are worked on side by side.
     pub lanes: NonZeroUsize,
     pub until: Until,
+    pub membership: Membership,
+    /// At most this many records a second.
+    pub rate: Option<NonZeroU32>,
 }

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     event::Decoder,
-    record::{RecordOffset, TopicPartition},
+    record::{NextOffset, RecordOffset, TopicPartition},
     store::Committed,
 };
 
@@ -33,7 +33,8 @@ use super::{
     lease::Leases,
     member,
     messages::{Command, Notice},
-    options::{ConsumerOptions, Until},
+    options::{ConsumerOptions, Membership, Until},
+    pace::Pace,
     progress::ReadProgress,
     reading::Reading,
     rebalance::Callbacks,
@@ -49,10 +50,16 @@ const BURST: usize = 64;
 const FULL: Duration = Duration::from_micros(300);
 /// A full pipeline is waited for this long before partitions are paused: pausing throws away what was fetched ahead.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
+
 pub(super) struct Poller {
     pub(super) consumer: BaseConsumer<Callbacks>,
     decoder: Decoder,
     until: Until,
+    /// Whether the group's offsets follow the checkpoints.
+    commits_to_group: bool,
+    /// Where reading ends, where it isn't the log's end.
+    pub(super) ends: HashMap<TopicPartition, NextOffset>,
+    pace: Option<Pace>,
     pub(super) lanes: Lanes,
     pub(super) readings: HashMap<TopicPartition, Reading>,
     notices: UnboundedSender<Notice>,
@@ -82,13 +89,18 @@ impl Poller {
         stop: Arc<AtomicBool>,
     ) -> Result<Self, StreamError> {
         let callbacks = Callbacks::new(Arc::clone(&leases), notices.clone());
-        let consumer = member::join(&options.kafka, options.until, callbacks)?;
-        let topics: Vec<&str> = options.kafka.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(StreamError::Subscribe)?;
+        let consumer = member::join(&options, callbacks)?;
+        let (commits_to_group, ranges) = match options.membership {
+            Membership::Group => (true, Vec::new()),
+            Membership::Alone(ranges) => (false, ranges),
+        };
         Ok(Self {
             consumer,
             decoder: options.decoder,
             until: options.until,
+            commits_to_group,
+            ends: ranges.into_iter().map(|range| (range.partition, range.to)).collect(),
+            pace: options.rate.map(Pace::new),
             lanes,
             readings: HashMap::new(),
             notices,
@@ -171,13 +183,20 @@ impl Poller {
         // A batch that is due and finds no room must not make the thread spin.
         let timeout = self.lanes.time_left().map_or(POLL, |left| left.clamp(LEAST_POLL, POLL));
         // What was fetched already is taken in one go: what else there is to do in a turn takes time, too.
+        let most = self.pace.as_mut().map_or(BURST, |pace| pace.allowed().min(BURST));
+        if most == 0 {
+            std::thread::sleep(timeout);
+        }
         let mut received = 0;
-        while received == 0 || (received < BURST && !self.lanes.is_full()) {
+        while received < most && (received == 0 || !self.lanes.is_full()) {
             // The message borrows the consumer, which `self` owns beside what the message changes.
             match self.consumer.poll(if received == 0 { timeout } else { Duration::ZERO }) {
                 Some(Ok(message)) => {
                     let (readings, lanes) = (&mut self.readings, &mut self.lanes);
                     receive(&message, readings, lanes, &self.decoder, &self.progress);
+                    if let Some(pace) = &mut self.pace {
+                        pace.take();
+                    }
                 }
                 Some(Err(error)) => {
                     self.on_error(&error);
@@ -187,6 +206,7 @@ impl Poller {
             }
             received += 1;
         }
+        self.stop_fetching_what_is_finished();
         self.forget_revoked();
         if let Some(statistics) = self.consumer.context().take_statistics() {
             self.observe(&statistics);
@@ -227,6 +247,9 @@ impl Poller {
     /// Kafka's offsets follow the checkpoints, without being waited for: nothing depends on them. Leaving the group waits
     /// for the answers that are still out.
     fn commit(&self, committed: &Committed) {
+        if !self.commits_to_group {
+            return;
+        }
         let mut list = TopicPartitionList::new();
         for (partition, next) in committed.offsets() {
             if self.readings.contains_key(partition) {
@@ -243,7 +266,16 @@ impl Poller {
     }
 
     fn fetching(&self) -> TopicPartitionList {
-        list(self.readings.iter().filter(|(_, reading)| !reading.is_halted()).map(|(partition, _)| partition))
+        list(self.readings.iter().filter(|(_, reading)| reading.is_fetched()).map(|(partition, _)| partition))
+    }
+
+    /// What comes of a partition beyond its end is dropped, but had to be fetched.
+    fn stop_fetching_what_is_finished(&mut self) {
+        for (partition, reading) in &mut self.readings {
+            if reading.stops_being_fetched() {
+                let _ = self.consumer.pause(&list([partition]));
+            }
+        }
     }
 
     pub(super) fn pause(&mut self) {
@@ -345,6 +377,7 @@ fn receive(
     let Some(reading) = readings.get_mut(&partition) else { return };
     let offset = RecordOffset::new(message.offset());
     if !reading.takes(offset) {
+        reading.finish_if_behind_end(offset);
         return;
     }
     progress.add_read();

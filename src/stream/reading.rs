@@ -17,6 +17,10 @@ const BELIEVE_AFTER: Duration = Duration::from_secs(10);
 pub(super) struct Reading {
     lease: Lease,
     position: NextOffset,
+    /// Where reading ends, wherever the log does.
+    end: Option<NextOffset>,
+    /// Fetching was told to stop at the end.
+    fetch_stopped: bool,
     halted: bool,
     /// Waiting for the checkpoint to be read anew.
     suspended: bool,
@@ -30,10 +34,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(lease: Lease, position: NextOffset) -> Self {
+    /// From `position` on, to `end` where there is one, without it.
+    pub(super) fn new(lease: Lease, position: NextOffset, end: Option<NextOffset>) -> Self {
         Self {
             lease,
             position,
+            end,
+            fetch_stopped: false,
             halted: false,
             suspended: false,
             seen_at_end: 0,
@@ -58,6 +65,31 @@ impl Reading {
         self.quiet_since = Instant::now();
     }
 
+    /// Whether reading has come to its own end, wherever the log's is.
+    pub(super) fn is_finished(&self) -> bool {
+        self.end.is_some_and(|end| self.position >= end)
+    }
+
+    /// Says that a record behind the end was met, so that none is left before it. Offsets need not be consecutive.
+    pub(super) fn finish_if_behind_end(&mut self, record: RecordOffset) {
+        if let Some(end) = self.end
+            && !end.is_past(record)
+            && !self.suspended
+        {
+            self.position = self.position.max(end);
+        }
+    }
+
+    /// True once, when it is finished and records are still asked for.
+    pub(super) fn stops_being_fetched(&mut self) -> bool {
+        self.is_finished() && !std::mem::replace(&mut self.fetch_stopped, true)
+    }
+
+    /// Whether records of it are asked for.
+    pub(super) fn is_fetched(&self) -> bool {
+        !self.halted && !self.is_finished()
+    }
+
     /// False if it was halted before.
     pub(super) fn halt(&mut self) -> bool {
         !std::mem::replace(&mut self.halted, true)
@@ -73,12 +105,15 @@ impl Reading {
     }
 
     pub(super) fn takes(&self, record: RecordOffset) -> bool {
-        !self.halted && !self.suspended && !self.position.is_past(record)
+        !self.halted
+            && !self.suspended
+            && !self.position.is_past(record)
+            && self.end.is_none_or(|end| end.is_past(record))
     }
 
     /// The first statistics after a start may still tell of the time before it, so one alone isn't believed.
     pub(super) fn is_at_end(&self) -> bool {
-        !self.suspended && self.seen_at_end >= 2
+        !self.suspended && (self.seen_at_end >= 2 || self.is_finished())
     }
 
     /// Where the log ends, as librdkafka says. The position, where what follows it is nothing that a consumer sees.
@@ -116,7 +151,8 @@ impl Reading {
         } else {
             self.beyond_since = None;
         }
-        Some(if self.is_at_end() { 0 } else { u64::try_from(seen.hi_offset - self.position.get()).unwrap_or(0) })
+        let end = self.end.map_or(seen.hi_offset, |end| end.get().min(seen.hi_offset));
+        Some(if self.is_at_end() { 0 } else { u64::try_from(end - self.position.get()).unwrap_or(0) })
     }
 }
 
@@ -127,7 +163,7 @@ mod tests {
 
     fn reading_at(position: i64) -> Reading {
         let lease = Leases::default().grant([TopicPartition::new("t", 0)]).remove(0);
-        Reading::new(lease, NextOffset::new(position))
+        Reading::new(lease, NextOffset::new(position), None)
     }
 
     /// As librdkafka tells of a partition whose last record is at 99.

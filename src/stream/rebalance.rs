@@ -78,8 +78,8 @@ impl Callbacks {
         shared.settled.then(|| shared.granted.len())
     }
 
-    fn grant(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
-        tracing::info!(partitions = partitions.len(), "partitions assigned");
+    /// Grants partitions that no group is asked about.
+    pub(super) fn grant_alone(&self, partitions: Vec<TopicPartition>) {
         {
             let mut shared = self.shared();
             shared.granted.extend(partitions.iter().cloned());
@@ -88,6 +88,11 @@ impl Callbacks {
         let leases = self.leases.grant(partitions);
         // The receiver is gone only when the process stops.
         let _ = self.notices.send(Notice::Granted(leases));
+    }
+
+    fn grant(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
+        tracing::info!(partitions = partitions.len(), "partitions assigned");
+        self.grant_alone(partitions);
         let nothing_yet = TopicPartitionList::new();
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&nothing_yet),
