@@ -11,7 +11,7 @@ use crate::{
     event::Event,
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
-    store::{self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Storage, StoreError},
+    store::{self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, StoreError},
     stream::{Batch, Lease, Notice, ReadProgress},
 };
 
@@ -47,6 +47,7 @@ pub struct PipelineOptions {
     pub group_id: String,
     /// Whether events that the aggregator rejects are kept as dead letters.
     pub keep_rejected: bool,
+    pub publication: Publication,
 }
 
 /// After this many conflicts in a row a smaller part of the batch is tried: it meets fewer other writers.
@@ -316,6 +317,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             aggregators: &self.aggregators,
             changes: &folded.changes,
             dead_letters: &dead_letters,
+            publication: self.options.publication,
         };
         let committed = store::commit(&self.store, &batch).await?;
         self.cache.put(&self.aggregators, folded.changes, keys);

@@ -2,19 +2,26 @@
 //! start.
 
 mod preflight;
+mod replay;
 mod sweep;
 
 pub use preflight::{Finding, preflight, preflight_database};
+pub use replay::{Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch};
 pub use sweep::Sweeper;
 
-use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     config::Config,
     event::Decoder,
     fold::{Aggregators, Convergent, Reference, SessionAggregator},
     pipeline::{Counts, Pipeline, PipelineError, PipelineOptions, Totals},
-    store::{BreakerOptions, PoolOptions, Store},
+    store::{BreakerOptions, PoolOptions, Publication, Storage, Store},
     stream::{BatchLimits, Consumer, ConsumerOptions, Membership, ReadProgress, Stopper, StreamError, Until},
 };
 
@@ -62,9 +69,9 @@ pub fn reference(config: &Config) -> Reference {
 
 /// One member of the consumer group, with its way into the store.
 #[derive(Debug)]
-pub struct Service<A: SessionAggregator> {
+pub struct Service<A: SessionAggregator, S = Store> {
     consumer: Consumer,
-    pipeline: Pipeline<Store, A>,
+    pipeline: Pipeline<S, A>,
 }
 
 /// A view on a running service. Cheap to clone.
@@ -100,25 +107,17 @@ impl<A: SessionAggregator> Service<A> {
         aggregators: Aggregators<A>,
         until: Until,
     ) -> Result<Self, StreamError> {
-        let consumer = Consumer::start(ConsumerOptions {
-            kafka: config.kafka.clone(),
-            decoder: decoder(config),
-            limits: BatchLimits {
-                max_events: config.batch.max_events.get(),
-                max_bytes: config.batch.max_bytes.get(),
-                max_wait: config.batch.max_wait,
-            },
-            // A lane without a connection could only wait for another's.
-            lanes: config.batch.lanes.min(connections(config)),
-            until,
-            membership: Membership::Group,
-            rate: None,
-        })?;
-        let options =
-            PipelineOptions { group_id: config.kafka.group_id.clone(), keep_rejected: config.aggregator.keep_rejected };
+        let options = PipelineOptions {
+            group_id: config.kafka.group_id.clone(),
+            keep_rejected: config.aggregator.keep_rejected,
+            publication: Publication::Published,
+        };
+        let consumer = start_consumer(config, until, Membership::Group, None)?;
         Ok(Self { consumer, pipeline: Pipeline::new(store, aggregators, options) })
     }
+}
 
+impl<A: SessionAggregator, S: Storage<A>> Service<A, S> {
     pub fn monitor(&self) -> Monitor {
         Monitor {
             counts: self.pipeline.counts(),
@@ -134,4 +133,26 @@ impl<A: SessionAggregator> Service<A> {
     pub async fn run(mut self) -> Result<Totals, PipelineError> {
         self.pipeline.run(self.consumer).await
     }
+}
+
+fn start_consumer(
+    config: &Config,
+    until: Until,
+    membership: Membership,
+    rate: Option<NonZeroU32>,
+) -> Result<Consumer, StreamError> {
+    Consumer::start(ConsumerOptions {
+        kafka: config.kafka.clone(),
+        decoder: decoder(config),
+        limits: BatchLimits {
+            max_events: config.batch.max_events.get(),
+            max_bytes: config.batch.max_bytes.get(),
+            max_wait: config.batch.max_wait,
+        },
+        // A lane without a connection could only wait for another's.
+        lanes: config.batch.lanes.min(connections(config)),
+        until,
+        membership,
+        rate,
+    })
 }

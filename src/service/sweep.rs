@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     config::Config,
     fold::SessionAggregator,
-    store::{Failure, SeenLogEnds, Store, StoreError, Sweep, SweepScope},
+    store::{Failure, Publication, SeenLogEnds, Store, StoreError, Sweep, SweepInstant, SweepScope},
     stream::{ReadProgress, SeenEnds},
 };
 
@@ -15,6 +15,7 @@ pub struct Sweeper<A> {
     store: Store,
     aggregator: A,
     progress: Arc<ReadProgress>,
+    group_id: String,
     scope: SweepScope,
     interval: Duration,
 }
@@ -37,13 +38,16 @@ impl<A: SessionAggregator> Sweeper<A> {
     pub fn new(config: &Config, store: Store, aggregator: A, progress: Arc<ReadProgress>) -> Self {
         let interval = config.sweep.interval;
         let scope = SweepScope {
-            group_id: config.kafka.group_id.clone(),
-            topics: config.kafka.topics.clone(),
-            // Ends of logs are seen once a second.
-            caught_up_within: interval * INTERVALS_CAUGHT_UP + Duration::from_secs(5),
+            instant: SweepInstant::CaughtUp {
+                group_id: config.kafka.group_id.clone(),
+                topics: config.kafka.topics.clone(),
+                // Ends of logs are seen once a second.
+                within: interval * INTERVALS_CAUGHT_UP + Duration::from_secs(5),
+            },
             max_sessions: config.sweep.max_sessions.get(),
+            publication: Publication::Published,
         };
-        Self { store, aggregator, progress, scope, interval }
+        Self { store, aggregator, progress, group_id: config.kafka.group_id.clone(), scope, interval }
     }
 
     /// Runs until the tables turn out not to be what this build expects.
@@ -68,9 +72,9 @@ impl<A: SessionAggregator> Sweeper<A> {
         let before = rounds.ends.replace(ends.clone());
         for (seen_at, ends) in before.into_iter().chain([ends]) {
             let seen = SeenLogEnds { age: seen_at.elapsed(), ends };
-            self.store.mark_caught_up(&self.scope.group_id, &seen).await?;
+            self.store.mark_caught_up(&self.group_id, &seen).await?;
         }
-        match self.sweep().await? {
+        match sweep_all(&self.store, &self.aggregator, &self.scope).await? {
             Some(0) => {}
             Some(timed_out) => tracing::info!(sessions = timed_out, "silent sessions were timed out"),
             None => {
@@ -87,21 +91,25 @@ impl<A: SessionAggregator> Sweeper<A> {
         rounds.held_off = 0;
         Ok(())
     }
+}
 
-    /// Returns how many sessions were timed out; none where a backlog holds the sweep off.
-    async fn sweep(&self) -> Result<Option<usize>, StoreError> {
-        let mut sum = 0;
-        loop {
-            match self.store.sweep(&self.aggregator, &self.scope).await? {
-                Sweep::Swept { timed_out, more } => {
-                    sum += timed_out;
-                    if !more {
-                        return Ok(Some(sum));
-                    }
+/// Sweeps until no silent session is left. Returns how many were timed out; none where a backlog holds the sweep off.
+pub(super) async fn sweep_all<A: SessionAggregator>(
+    store: &Store,
+    aggregator: &A,
+    scope: &SweepScope,
+) -> Result<Option<usize>, StoreError> {
+    let mut sum = 0;
+    loop {
+        match store.sweep(aggregator, scope).await? {
+            Sweep::Swept { timed_out, more } => {
+                sum += timed_out;
+                if !more {
+                    return Ok(Some(sum));
                 }
-                Sweep::Busy => return Ok(Some(sum)),
-                Sweep::HeldOff => return Ok((sum > 0).then_some(sum)),
             }
+            Sweep::Busy => return Ok(Some(sum)),
+            Sweep::HeldOff => return Ok((sum > 0).then_some(sum)),
         }
     }
 }

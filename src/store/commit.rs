@@ -16,7 +16,7 @@ use super::{
     events::{self, NewRow},
     sessions::{self, Written, written_version},
     transaction::{AsStoreError, Isolation, TransactionSpec},
-    transitions::{self, Cause},
+    transitions::{self, Cause, Publication},
 };
 
 /// Everything that a batch writes.
@@ -28,6 +28,7 @@ pub struct BatchCommit<'a, A: SessionAggregator> {
     pub aggregators: &'a Aggregators<A>,
     pub changes: &'a [SessionChange<'a, A::State>],
     pub dead_letters: &'a [DeadLetter<'a>],
+    pub publication: Publication,
 }
 
 /// Why a batch was not committed. Nothing of it is in the tables, except perhaps for [`super::Failure::InDoubt`].
@@ -81,7 +82,7 @@ impl Store {
             events::insert(connection, &added).await?;
             events::replace(connection, &replaced).await?;
             aggregates::write(connection, changes).await?;
-            transitions::insert(connection, Cause::Event, changes, &snapshots).await?;
+            transitions::insert(connection, Cause::Event, batch.publication, changes, &snapshots).await?;
             dead_letters::insert(connection, batch.dead_letters).await?;
             Ok(())
         };

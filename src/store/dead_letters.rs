@@ -12,11 +12,19 @@ use crate::{
 
 use super::error::StoreError;
 
+/// A record that is read again is no second dead letter. One of a topic that was made anew may stand where an older one
+/// did, and is another.
 pub(super) const INSERT: &str = "/* insert_dead_letters */
     INSERT INTO dead_letters (id, topic, partition, record_offset, record_timestamp, key, value, headers, reason,
         field_path, detail)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::bigint[], $5::timestamptz[], $6::bytea[], $7::bytea[],
-        $8::jsonb[], $9::text[], $10::text[], $11::text[])";
+        $8::jsonb[], $9::text[], $10::text[], $11::text[])
+        AS n(id, topic, partition, record_offset, record_timestamp, key, value, headers, reason, field_path, detail)
+    WHERE NOT EXISTS (
+        SELECT FROM dead_letters d
+        WHERE d.topic = n.topic AND d.partition = n.partition AND d.record_offset = n.record_offset
+            AND d.record_timestamp IS NOT DISTINCT FROM n.record_timestamp
+            AND d.key IS NOT DISTINCT FROM n.key AND d.value IS NOT DISTINCT FROM n.value AND d.headers = n.headers)";
 
 /// A record, where it stood, and why it is here.
 #[derive(Clone, Copy, Debug)]

@@ -14,12 +14,14 @@ mod claims;
 mod commit;
 mod copy;
 mod dead_letters;
+mod dry_run;
 mod error;
 mod events;
 mod migrations;
 mod overview;
 mod pool;
 mod repair;
+mod replays;
 mod sessions;
 mod standing;
 mod storage;
@@ -35,15 +37,18 @@ pub use checkpoints::{CheckpointMove, Committed, Fenced};
 pub use claims::{ClaimedSession, Claims, StoredEvents};
 pub use commit::{BatchCommit, CommitError};
 pub use dead_letters::{DeadLetter, headers_to_json};
+pub use dry_run::DryRun;
 pub use error::{Failure, StoreError};
 pub use events::Unreadable;
 pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
+pub use replays::{ReplayName, ReplayPartition, StoredReplay};
 pub(crate) use sessions::written_version;
 pub use storage::{Storage, commit};
 pub use stored::{PageStart, Selection, StoredPage, StoredSession};
-pub use sweep::{SeenLogEnds, Sweep, SweepScope};
+pub use sweep::{SeenLogEnds, Sweep, SweepInstant, SweepScope};
+pub use transitions::Publication;
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 
 use std::{sync::Arc, time::Duration};
@@ -51,7 +56,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 32] = [
+const STATEMENTS: [&str; 41] = [
     adopted_offsets::INSERT,
     adopted_offsets::READ,
     sweep::LOCK,
@@ -84,6 +89,15 @@ const STATEMENTS: [&str; 32] = [
     overview::SESSIONS_BY_STATUS,
     overview::DEAD_LETTERS_BY_REASON,
     overview::EXAMPLES,
+    replays::UPSERT,
+    replays::FORGET_PARTITIONS,
+    replays::FORGET_CHECKPOINTS,
+    replays::INSERT_PARTITIONS,
+    replays::INSERT_CHECKPOINTS,
+    replays::REOPEN,
+    replays::FINISH,
+    replays::READ,
+    replays::READ_PARTITIONS,
 ];
 
 /// The tables of one schema, and the connections to them. Cheap to clone.

@@ -11,7 +11,7 @@ use super::{
     commit::CommitError,
     sessions::{self, Written},
     transaction::{Isolation, TransactionSpec},
-    transitions::{self, Cause},
+    transitions::{self, Cause, Publication},
 };
 
 const SPEC: TransactionSpec = TransactionSpec {
@@ -40,7 +40,7 @@ impl Store {
             }
             aggregators::forget_others(connection, aggregators).await?;
             aggregates::write(connection, changes).await?;
-            transitions::insert(connection, Cause::Repair, changes, snapshots).await?;
+            transitions::insert(connection, Cause::Repair, Publication::Published, changes, snapshots).await?;
             Ok(())
         };
         self.transactions.run(&SPEC, body).await

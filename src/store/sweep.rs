@@ -19,7 +19,7 @@ use super::{
     error::StoreError,
     sessions::state_as_json,
     transaction::{Isolation, TransactionSpec},
-    transitions::{self, Cause},
+    transitions::{self, Cause, Publication},
 };
 
 /// One sweep at a time for all instances that share these tables.
@@ -60,16 +60,28 @@ pub struct SeenLogEnds {
     pub ends: Vec<(TopicPartition, NextOffset)>,
 }
 
+/// The instant that a sweep asks about.
+#[derive(Clone, Debug)]
+pub enum SweepInstant {
+    /// The latest at which a group was caught up.
+    CaughtUp {
+        group_id: String,
+        /// Its partitions must all be caught up.
+        topics: Vec<String>,
+        /// A partition that was not caught up within this time has a backlog.
+        within: Duration,
+    },
+    /// One that is known otherwise to be no later than that.
+    At(EventTime),
+}
+
 /// What a sweep looks at.
 #[derive(Clone, Debug)]
 pub struct SweepScope {
-    pub group_id: String,
-    /// Its partitions must all be caught up.
-    pub topics: Vec<String>,
-    /// A partition that was not caught up within this time has a backlog.
-    pub caught_up_within: Duration,
+    pub instant: SweepInstant,
     /// How many sessions are timed out in one transaction.
     pub max_sessions: u32,
+    pub publication: Publication,
 }
 
 /// What a sweep came to.
@@ -131,14 +143,7 @@ async fn sweep<A: SessionAggregator>(
     if !locked {
         return Ok(Sweep::Busy);
     }
-    let watermark = sqlx::query_scalar(WATERMARK)
-        .bind(&scope.group_id)
-        .bind(&scope.topics)
-        .bind(scope.caught_up_within.as_secs_f64());
-    let watermark: Option<Option<DateTime<Utc>>> = watermark.fetch_optional(&mut *connection).await?;
-    let Some(as_of) = watermark.flatten().and_then(|instant| EventTime::from_utc(instant).ok()) else {
-        return Ok(Sweep::HeldOff);
-    };
+    let Some(as_of) = asked_about(connection, &scope.instant).await? else { return Ok(Sweep::HeldOff) };
     let silent = silent_sessions(connection, aggregator, as_of, scope.max_sessions).await?;
     let is_full = silent.len() >= scope.max_sessions as usize;
     let (timed_out, otherwise): (Vec<_>, Vec<_>) = silent
@@ -151,16 +156,31 @@ async fn sweep<A: SessionAggregator>(
         .partition(|(_, snapshot)| snapshot.status == Status::TimedOut);
     let more = is_full && !(timed_out.is_empty() && otherwise.is_empty());
     let count = timed_out.len();
-    write(connection, aggregator.id(), Cause::Timeout, timed_out).await?;
+    write(connection, aggregator.id(), Cause::Timeout, scope.publication, timed_out).await?;
     // What a changed setting makes of them. Left as they are, they would be found first in every sweep.
-    write(connection, aggregator.id(), Cause::Repair, otherwise).await?;
+    write(connection, aggregator.id(), Cause::Repair, scope.publication, otherwise).await?;
     Ok(Sweep::Swept { timed_out: count, more })
+}
+
+/// None while there is a backlog.
+async fn asked_about(
+    connection: &mut PgConnection,
+    instant: &SweepInstant,
+) -> Result<Option<EventTime>, StoreError> {
+    let (group_id, topics, within) = match instant {
+        SweepInstant::At(instant) => return Ok(Some(*instant)),
+        SweepInstant::CaughtUp { group_id, topics, within } => (group_id, topics, within),
+    };
+    let query = sqlx::query_scalar(WATERMARK).bind(group_id).bind(topics).bind(within.as_secs_f64());
+    let watermark: Option<Option<DateTime<Utc>>> = query.fetch_optional(connection).await?;
+    Ok(watermark.flatten().and_then(|instant| EventTime::from_utc(instant).ok()))
 }
 
 async fn write<S: serde::Serialize>(
     connection: &mut PgConnection,
     aggregator: AggregatorId,
     cause: Cause,
+    publication: Publication,
     sessions: Vec<(SessionChange<'_, S>, Snapshot)>,
 ) -> Result<(), StoreError> {
     if sessions.is_empty() {
@@ -168,7 +188,7 @@ async fn write<S: serde::Serialize>(
     }
     let (changes, snapshots): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
     update(connection, aggregator, &changes, &snapshots).await?;
-    transitions::insert(connection, cause, &changes, &snapshots).await
+    transitions::insert(connection, cause, publication, &changes, &snapshots).await
 }
 
 type SilentRow<S> = (String, i64, String, Json<S>);

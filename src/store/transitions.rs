@@ -9,8 +9,16 @@ use crate::fold::{SessionChange, Snapshot, Status, Version};
 use super::{error::StoreError, sessions::written_version};
 
 pub(super) const INSERT: &str = "/* insert_transitions */
-    INSERT INTO transitions (id, session_id, session_version, from_status, to_status, cause, payload)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::jsonb[])";
+    INSERT INTO transitions (id, session_id, session_version, from_status, to_status, cause, payload, withheld)
+    SELECT *, $8 FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::jsonb[])";
+
+/// Whether others hear of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publication {
+    Published,
+    /// They are kept, and marked as not to be published: a replay makes them, and others heard of them long ago.
+    Withheld,
+}
 
 /// What changed a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +71,7 @@ impl Transition<'_> {
 pub(super) async fn insert<S>(
     connection: &mut PgConnection,
     cause: Cause,
+    publication: Publication,
     changes: &[SessionChange<'_, S>],
     snapshots: &[Snapshot],
 ) -> Result<(), StoreError> {
@@ -81,7 +90,8 @@ pub(super) async fn insert<S>(
         .bind(column(&transitions, |transition| transition.from.map(Status::as_str)))
         .bind(column(&transitions, |transition| transition.snapshot.status.as_str()))
         .bind(column(&transitions, |transition| transition.cause.as_str()))
-        .bind(column(&transitions, |transition| Json(transition.payload())));
+        .bind(column(&transitions, |transition| Json(transition.payload())))
+        .bind(publication == Publication::Withheld);
     query.execute(connection).await?;
     Ok(())
 }
