@@ -14,6 +14,7 @@ use super::{
     dead_letters::{self, DeadLetter},
     error::StoreError,
     events::{self, NewRow},
+    generations,
     sessions::{self, Written, written_version},
     transaction::{AsStoreError, Isolation, TransactionSpec},
     transitions::{self, Cause, Publication},
@@ -74,6 +75,7 @@ impl Store {
             changes.iter().flat_map(|change| rows(change, session.depends_on_order())).collect();
         let replaced: Vec<&Event> = changes.iter().flat_map(|change| change.replaced.iter().copied()).collect();
         let body = async |connection: &mut PgConnection| {
+            generations::check(connection, self.generation).await?;
             checkpoints::advance(connection, batch.group_id, batch.moves).await?.map_err(CommitError::Fenced)?;
             let written = sessions::write(connection, batch.aggregators, changes, &snapshots).await?;
             if written == Written::Conflict {

@@ -17,6 +17,7 @@ mod dead_letters;
 mod dry_run;
 mod error;
 mod events;
+mod generations;
 mod migrations;
 mod overview;
 mod pool;
@@ -40,6 +41,9 @@ pub use dead_letters::{DeadLetter, headers_to_json};
 pub use dry_run::DryRun;
 pub use error::{Failure, StoreError};
 pub use events::Unreadable;
+pub use generations::{
+    DifferingSession, FieldDifference, Generation, GenerationDiff, GenerationId, GenerationName, Promotion,
+};
 pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
@@ -56,7 +60,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 41] = [
+const STATEMENTS: [&str; 44] = [
     adopted_offsets::INSERT,
     adopted_offsets::READ,
     sweep::LOCK,
@@ -96,6 +100,9 @@ const STATEMENTS: [&str; 41] = [
     replays::INSERT_CHECKPOINTS,
     replays::REOPEN,
     replays::FINISH,
+    generations::READ,
+    generations::NAME,
+    generations::ID,
     replays::READ,
     replays::READ_PARTITIONS,
 ];
@@ -105,13 +112,15 @@ const STATEMENTS: [&str; 41] = [
 pub struct Store {
     transactions: Arc<Transactions>,
     schema: Arc<str>,
+    /// What the tables must be for this store to write to them; none: whatever they are.
+    generation: Option<GenerationId>,
 }
 
 impl Store {
     /// Doesn't connect yet: the first statement does.
     pub fn new(options: PoolOptions) -> Self {
         let schema = options.schema.as_str().into();
-        Self { transactions: Arc::new(Transactions::new(options)), schema }
+        Self { transactions: Arc::new(Transactions::new(options)), schema, generation: None }
     }
 
     /// The schema that holds the tables.

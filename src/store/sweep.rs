@@ -17,6 +17,7 @@ use crate::{
 use super::{
     Store,
     error::StoreError,
+    generations,
     sessions::state_as_json,
     transaction::{Isolation, TransactionSpec},
     transitions::{self, Cause, Publication},
@@ -130,7 +131,10 @@ impl Store {
     /// # Errors
     /// If Postgres refuses.
     pub async fn sweep<A: SessionAggregator>(&self, aggregator: &A, scope: &SweepScope) -> Result<Sweep, StoreError> {
-        self.transactions.run(&SPEC, async |connection| sweep(connection, aggregator, scope).await).await
+        self.transactions.run(&SPEC, async |connection| {
+            generations::check(connection, self.generation).await?;
+            sweep(connection, aggregator, scope).await
+        }).await
     }
 }
 

@@ -1,0 +1,225 @@
+//! The change from one generation to another, in one transaction.
+//!
+//! Schemas are renamed while all of their tables are locked, so that no transaction meets tables of both. Whoever waits
+//! for a lock finds the new tables behind the name when it gets it.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::backoff::Backoff;
+
+use super::{
+    super::{
+        ReplayName, Store,
+        error::{Failure, StoreError},
+        transaction::{Isolation, TransactionSpec},
+    },
+    Generation, GenerationName, quoted,
+};
+
+/// What to change, and what must be as it was when it was decided.
+#[derive(Clone, Debug)]
+pub struct Promotion<'a> {
+    /// The one that is live.
+    pub from: &'a Generation,
+    pub to: &'a Generation,
+    /// The replay whose checkpoints say how far `to` holds the logs.
+    pub replay: &'a ReplayName,
+    /// Which consumer group goes on from there.
+    pub group_id: &'a str,
+}
+
+const TABLES: &str = "/* tables_of_generation */
+    SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'
+    ORDER BY relname <> 'generation', relname <> 'checkpoints', relname <> 'sessions', relname";
+
+/// Rights that others were given on the tables and the schema, as statements that give them on the other ones.
+const GRANTS: &str = "/* grants_of_generation */
+    SELECT format('GRANT %s ON %I.%I TO %s%s', a.privilege_type, $2, c.relname,
+        CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+        CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_class c, aclexplode(c.relacl) a
+    WHERE c.relnamespace = to_regnamespace($1) AND c.relkind = 'r' AND a.grantee <> c.relowner
+        AND to_regclass(format('%I.%I', $2, c.relname)) IS NOT NULL
+    UNION ALL
+    SELECT format('GRANT %s ON SCHEMA %I TO %s', a.privilege_type, $2,
+        CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+    FROM pg_namespace n, aclexplode(n.nspacl) a
+    WHERE n.oid = to_regnamespace($1) AND a.grantee <> n.nspowner";
+
+/// Short, and tried again: whoever comes after a lock that is waited for waits, too.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long it is tried in all, against transactions that don't end.
+const MOST_ATTEMPTS: u32 = 40;
+
+const SPEC: TransactionSpec = TransactionSpec {
+    name: "promote_generation",
+    isolation: Isolation::ReadCommitted,
+    read_only: false,
+    statement_timeout: Some(Duration::from_secs(60)),
+};
+
+impl Store {
+    /// Makes another generation the live one. This store's tables are the live ones' now; they keep what they hold, under
+    /// the name of their generation.
+    ///
+    /// # Errors
+    /// If either is not what it was when that was decided, if a partition of the group would have no checkpoint, if
+    /// others hold the tables locked for long, or Postgres refuses.
+    pub async fn promote_generation(&self, promotion: &Promotion<'_>) -> Result<(), StoreError> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        loop {
+            let result = self.transactions.run(&SPEC, async |connection| self.promote(connection, promotion).await).await;
+            match result {
+                // Somebody reads or writes for longer than others should wait for us.
+                Err(error) if error.sqlstate.as_deref() == Some("55P03") && backoff.attempts() + 1 < MOST_ATTEMPTS => {
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn promote(&self, connection: &mut PgConnection, promotion: &Promotion<'_>) -> Result<(), StoreError> {
+        let live = &*self.schema;
+        let next = promotion.to.name.schema(live);
+        lock_tables(connection, live, &next).await?;
+        for (schema, expected) in [(live, promotion.from), (next.as_str(), promotion.to)] {
+            if id_of(connection, schema).await? != expected.id.0 {
+                return Err(refused(format!("schema {schema} is no longer generation {}", expected.name)));
+            }
+        }
+        for statement in carry_over(live, &next) {
+            run(connection, &statement).await?;
+        }
+        set_checkpoints(connection, promotion, live, &next).await?;
+        let grants: Vec<String> = sqlx::query_scalar(GRANTS).bind(live).bind(&next).fetch_all(&mut *connection).await?;
+        for grant in grants {
+            run(connection, &grant).await?;
+        }
+        for statement in rename(live, &next, &promotion.from.name) {
+            run(connection, &statement).await?;
+        }
+        Ok(())
+    }
+}
+
+/// All tables of both, the ones that writers begin with first: who holds one of these already needs the others to end.
+async fn lock_tables(connection: &mut PgConnection, live: &str, next: &str) -> Result<(), StoreError> {
+    run(connection, &format!("/* lock_timeout */ SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await?;
+    for schema in [live, next] {
+        let tables: Vec<String> = sqlx::query_scalar(TABLES).bind(schema).fetch_all(&mut *connection).await?;
+        let names: Vec<String> = tables.iter().map(|table| format!("{}.{}", quoted(schema), quoted(table))).collect();
+        if names.is_empty() {
+            return Err(refused(format!("schema {schema} has no tables")));
+        }
+        run(connection, &format!("/* lock_tables */ LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", "))).await?;
+    }
+    Ok(())
+}
+
+async fn id_of(connection: &mut PgConnection, schema: &str) -> Result<uuid::Uuid, StoreError> {
+    let statement = format!("/* generation_id */ SELECT id FROM {}.generation", quoted(schema));
+    Ok(sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(connection).await?)
+}
+
+/// What operators decided, and what nobody has heard yet.
+fn carry_over(live: &str, next: &str) -> [String; 5] {
+    let (live, next) = (quoted(live), quoted(next));
+    let letter = "topic, partition, record_offset, record_timestamp, key, value, headers, reason, field_path, detail,
+        status, attempts, created_at";
+    let adopted = "group_id, topic, partition, from_offset, to_offset, log_start, log_end, adopted_at";
+    let transition = "id, session_id, session_version, from_status, to_status, cause, occurred_at, payload, attempts,
+        last_error";
+    [
+        format!(
+            "/* carry_over_letters_decided */
+            UPDATE {next}.dead_letters n SET status = o.status, attempts = o.attempts
+            FROM {live}.dead_letters o
+            WHERE o.topic = n.topic AND o.partition = n.partition AND o.record_offset = n.record_offset
+                AND o.record_timestamp IS NOT DISTINCT FROM n.record_timestamp AND o.status <> 'open'
+                AND n.status = 'open'"
+        ),
+        // Of records that the logs no longer had.
+        format!(
+            "/* carry_over_letters_gone */
+            INSERT INTO {next}.dead_letters (id, {letter})
+            SELECT id, {letter} FROM {live}.dead_letters o
+            WHERE EXISTS (
+                SELECT FROM {next}.replay_partitions r
+                WHERE r.topic = o.topic AND r.partition = o.partition
+                HAVING min(r.from_offset) > o.record_offset)
+            AND NOT EXISTS (SELECT FROM {next}.dead_letters n WHERE n.id = o.id)"
+        ),
+        format!(
+            "/* carry_over_adopted_offsets */
+            INSERT INTO {next}.adopted_offsets ({adopted})
+            SELECT {adopted} FROM {live}.adopted_offsets
+            EXCEPT SELECT {adopted} FROM {next}.adopted_offsets"
+        ),
+        format!(
+            "/* carry_over_transitions */
+            INSERT INTO {next}.transitions ({transition})
+            SELECT {transition} FROM {live}.transitions WHERE published_at IS NULL AND NOT withheld
+            ON CONFLICT DO NOTHING"
+        ),
+        // They are published from there. Should these tables become live again, not once more from here.
+        format!(
+            "/* withhold_carried_over */
+            UPDATE {live}.transitions SET withheld = true WHERE published_at IS NULL AND NOT withheld"
+        ),
+    ]
+}
+
+/// The group goes on where the replay ended.
+async fn set_checkpoints(
+    connection: &mut PgConnection,
+    promotion: &Promotion<'_>,
+    live: &str,
+    next: &str,
+) -> Result<(), StoreError> {
+    let (live, next) = (quoted(live), quoted(next));
+    let set = format!(
+        "/* set_promoted_checkpoints */
+        INSERT INTO {next}.checkpoints (group_id, topic, partition, next_offset)
+        SELECT $1, topic, partition, next_offset FROM {next}.checkpoints WHERE group_id = $2
+        ON CONFLICT (group_id, topic, partition) DO UPDATE
+            SET next_offset = excluded.next_offset, updated_at = now(), caught_up_at = NULL"
+    );
+    let query = sqlx::query(AssertSqlSafe(set)).bind(promotion.group_id).bind(promotion.replay.group_id());
+    query.execute(&mut *connection).await?;
+    let missing = format!(
+        "/* partitions_without_checkpoint */
+        SELECT l.topic || '[' || l.partition || ']' FROM {live}.checkpoints l
+        WHERE l.group_id = $1 AND NOT EXISTS (
+            SELECT FROM {next}.checkpoints n
+            WHERE n.group_id = $1 AND n.topic = l.topic AND n.partition = l.partition)
+        LIMIT 1"
+    );
+    let missing: Option<String> =
+        sqlx::query_scalar(AssertSqlSafe(missing)).bind(promotion.group_id).fetch_optional(connection).await?;
+    missing.map_or(Ok(()), |partition| {
+        Err(refused(format!("{} was not replayed into generation {}", partition, promotion.to.name)))
+    })
+}
+
+fn rename(live: &str, next: &str, from: &GenerationName) -> [String; 3] {
+    let previous = from.schema(live);
+    let (live, next, previous) = (quoted(live), quoted(next), quoted(&previous));
+    [
+        format!("/* note_promotion */ UPDATE {next}.generation SET promoted_at = now()"),
+        format!("/* rename_live */ ALTER SCHEMA {live} RENAME TO {previous}"),
+        format!("/* rename_promoted */ ALTER SCHEMA {next} RENAME TO {live}"),
+    ]
+}
+
+/// The statement is made of our own words and quoted names.
+async fn run(connection: &mut PgConnection, statement: &str) -> Result<(), StoreError> {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}
+
+fn refused(what: String) -> StoreError {
+    StoreError::new(Failure::Setup, what)
+}
