@@ -6,12 +6,15 @@ mod config;
 mod confirm;
 mod demo;
 mod dev;
+mod generations;
 mod generate;
 mod logging;
 mod migrate;
 mod offsets;
 mod progress;
+mod replay;
 mod run;
+mod signals;
 mod summary;
 mod verify;
 
@@ -63,6 +66,10 @@ enum Command {
     Offsets(offsets::OffsetsArgs),
     /// Compare what is stored with the fold of the stored events
     Verify(verify::VerifyArgs),
+    /// Fold what the logs hold once more, into the live tables or a generation
+    Replay(replay::ReplayArgs),
+    /// Look at generations, compare them, and choose the live one
+    Generations(generations::GenerationsArgs),
     /// Print the effective configuration, secrets masked
     Config,
     /// Run a command beside a private broker and a private Postgres
@@ -126,6 +133,8 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
         Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
         Command::Verify(args) => verify::execute(settings.load()?, args, sides).await,
+        Command::Replay(args) => replay::execute(settings.load()?, args, sides).await,
+        Command::Generations(args) => generations::execute(settings.load()?, args, sides).await,
         Command::Config => config::execute(&settings.load()?),
         Command::Dev(args) => dev::execute(args).await,
     }

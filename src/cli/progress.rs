@@ -78,6 +78,23 @@ impl Drop for ProgressLine {
     }
 }
 
+/// How far something is whose end is known: a bar, the rate, and the time that is left at that rate.
+pub(super) fn bar(done: u64, total: u64, elapsed: Duration) -> String {
+    const WIDTH: u64 = 30;
+    let share = |of: u64| of.saturating_mul(done.min(total)).checked_div(total).unwrap_or(of);
+    let filled = usize::try_from(share(WIDTH)).unwrap_or(0);
+    let rate = per_second(done, elapsed);
+    let left = total.saturating_sub(done).checked_div(rate).map_or_else(|| "?".to_owned(), clock);
+    let bar = format!("{}{}", "#".repeat(filled), "-".repeat(usize::try_from(WIDTH).unwrap_or(0) - filled));
+    format!("[{bar}] {:>3}%  {:>12} of {}  {}/s  {left} left", share(100), grouped(done), grouped(total), grouped(rate))
+}
+
+/// Seconds as `1:02:03` or `2:03`.
+fn clock(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
 pub(super) fn per_second(count: u64, time: Duration) -> u64 {
     let micros = time.as_micros().max(1);
     u64::try_from(u128::from(count) * 1_000_000 / micros).unwrap_or(u64::MAX)
@@ -106,6 +123,17 @@ mod tests {
             [0, 12, 123, 1_234, 123_456, 1_234_567].map(grouped),
             ["0", "12", "123", "1,234", "123,456", "1,234,567"]
         );
+    }
+
+    #[test]
+    fn a_bar_tells_the_share_the_rate_and_the_time_left() {
+        let line = bar(250_000, 1_000_000, Duration::from_secs(5));
+        assert_eq!(
+            line,
+            "[#######-----------------------]  25%       250,000 of 1,000,000  50,000/s  0:15 left"
+        );
+        assert_eq!(clock(3_723), "1:02:03");
+        assert!(bar(0, 0, Duration::ZERO).contains("100%"));
     }
 
     #[test]

@@ -6,16 +6,16 @@ use crate::{
     config::Config,
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::Totals,
-    service::{Monitor, Service, Sweeper, open_store, preflight},
+    service::{Monitor, Service, Sweeper, adopt_generation, open_store, preflight},
     store::Store,
     stream::Until,
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
-    CommandResult, Failure, aggregators::with_aggregators, check::first_problem, logging, progress::per_second, summary,
+    CommandResult, Failure, aggregators::with_aggregators, check::first_problem, logging, progress::per_second,
+    signals::Signals, summary,
 };
 
 #[derive(Args)]
@@ -29,32 +29,47 @@ pub(super) struct RunArgs {
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregators) -> CommandResult {
-    with_aggregators!(config, sides, |aggregators| run(config, args, aggregators).await)
-}
-
-async fn run<A: SessionAggregator + Clone>(
-    config: Config,
-    args: RunArgs,
-    aggregators: Aggregators<A>,
-) -> CommandResult {
     logging::start(&config.log)?;
     let mut signals = Signals::new()?;
     let store = open_store(&config);
     tokio::select! {
-        prepared = prepare(&config, &store, &aggregators) => prepared?,
+        prepared = prepare(&config, &store) => prepared?,
         () = signals.received() => return Ok(ExitCode::SUCCESS),
     }
+    // Once more for each generation that is promoted meanwhile.
+    loop {
+        let (config, bound) = adopt_generation(config.clone(), &store).await?;
+        let sides = sides.clone();
+        let result = with_aggregators!(config, sides, |aggregators| {
+            run(&config, &args, bound.clone(), aggregators, &mut signals).await
+        });
+        if result.is_err() && bound.is_outdated().await {
+            tracing::info!("another generation was promoted: starting again with it");
+            continue;
+        }
+        store.close().await;
+        return result;
+    }
+}
+
+async fn run<A: SessionAggregator + Clone>(
+    config: &Config,
+    args: &RunArgs,
+    store: Store,
+    aggregators: Aggregators<A>,
+    signals: &mut Signals,
+) -> CommandResult {
+    say_what_is_incomplete(&store, &aggregators).await?;
     let until = if args.drain { Until::Drained } else { Until::Stopped };
     let session = aggregators.session.clone();
-    let service = Service::start(&config, store.clone(), aggregators, until)?;
+    let service = Service::start(config, store.clone(), aggregators, until)?;
     let monitor = service.monitor();
     // A drain reads what was, and has no now to ask about.
-    let sweeper = (!args.drain).then(|| Sweeper::new(&config, store.clone(), session, Arc::clone(&monitor.progress)));
+    let sweeper = (!args.drain).then(|| Sweeper::new(config, store.clone(), session, Arc::clone(&monitor.progress)));
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
     let mut reporter = Reporter { monitor: monitor.clone(), store: store.clone(), told: Totals::default() };
-    let outcome = until_stopped(service, sweeper, &config, &mut reporter, &mut signals).await?;
+    let outcome = until_stopped(service, sweeper, config, &mut reporter, signals).await?;
     reporter.report();
-    store.close().await;
     if args.drain
         && let Some(totals) = outcome
     {
@@ -67,31 +82,8 @@ async fn run<A: SessionAggregator + Clone>(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What asks the program to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 /// Checks that everything is there, and applies migrations unless told not to.
-async fn prepare<A: SessionAggregator>(
-    config: &Config,
-    store: &Store,
-    aggregators: &Aggregators<A>,
-) -> Result<(), Failure> {
+async fn prepare(config: &Config, store: &Store) -> Result<(), Failure> {
     first_problem(&preflight(config, store, config.postgres.migrate).await)?;
     if config.postgres.migrate {
         let migrations = store.migrate().await.context("the migrations could not be applied")?;
@@ -99,11 +91,18 @@ async fn prepare<A: SessionAggregator>(
             tracing::info!(applied = migrations.applied, schema = store.schema(), "migrations applied");
         }
     }
-    for incomplete in store.incomplete_aggregators(aggregators).await? {
-        tracing::warn!("{incomplete}; `sessionfold verify --repair` folds all again");
-    }
     if config.http.listen.is_some() {
         tracing::warn!("http.listen is set, but this version doesn't listen yet");
+    }
+    Ok(())
+}
+
+async fn say_what_is_incomplete<A: SessionAggregator>(
+    store: &Store,
+    aggregators: &Aggregators<A>,
+) -> Result<(), Failure> {
+    for incomplete in store.incomplete_aggregators(aggregators).await? {
+        tracing::warn!("{incomplete}; `sessionfold verify --repair` folds all again");
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     event::{EventTime, SessionId},
     fold::{Aggregators, SessionAggregator, SideAggregators},
-    service::{decoder, open_store, preflight_database},
+    service::{adopt_generation, decoder, open_store, preflight_database},
     store::{Selection, Store},
     verify::{Report, Topics, Verification, verify_topics},
 };
@@ -60,12 +60,18 @@ pub(super) struct VerifyArgs {
 }
 
 pub(super) async fn execute(config: Config, args: VerifyArgs, sides: SideAggregators) -> CommandResult {
-    with_aggregators!(config, sides, |aggregators| verify(config, args, aggregators).await)
-}
-
-async fn verify<A: SessionAggregator>(config: Config, args: VerifyArgs, aggregators: Aggregators<A>) -> CommandResult {
     let store = open_store(&config);
     first_problem(&preflight_database(&store, false).await)?;
+    let (config, store) = adopt_generation(config, &store).await?;
+    with_aggregators!(config, sides, |aggregators| verify(config, store, args, aggregators).await)
+}
+
+async fn verify<A: SessionAggregator>(
+    config: Config,
+    store: Store,
+    args: VerifyArgs,
+    aggregators: Aggregators<A>,
+) -> CommandResult {
     if args.topics && aggregators.session.depends_on_order() {
         let what = "what it makes of a session depends on the order of arrival, which the topics don't tell";
         return Err(Failure::Usage(anyhow!("--topics is not for aggregator {}: {what}", config.aggregator.kind)));

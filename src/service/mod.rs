@@ -1,12 +1,16 @@
 //! A consumer and its pipeline, put together from the configuration, and what an operator wants to know before they
 //! start.
 
+mod generation;
 mod preflight;
+mod promotion;
 mod replay;
 mod sweep;
 
+pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, settings_of};
 pub use preflight::{Finding, preflight, preflight_database};
-pub use replay::{Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch};
+pub use promotion::{Promoter, PromotionError};
+pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch, sweep_like_live};
 pub use sweep::Sweeper;
 
 use std::{

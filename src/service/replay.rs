@@ -9,11 +9,14 @@ use crate::{
     fold::{Aggregators, SessionAggregator},
     pipeline::{Pipeline, PipelineOptions},
     record::{NextOffset, TopicPartition},
-    store::{DryRun, Publication, ReplayName, ReplayPartition, Storage, Store, StoreError, StoredReplay},
+    store::{
+        DryRun, Publication, ReplayName, ReplayPartition, Storage, Store, StoreError, StoredReplay, SweepInstant,
+        SweepScope,
+    },
     stream::{LogEnds, LogRange, Membership, StreamError, Until, exact_log_ends, log_ends, offsets_at},
 };
 
-use super::{Service, start_consumer};
+use super::{Service, start_consumer, sweep::sweep_all};
 
 /// How long the broker may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,8 +62,8 @@ pub enum ReplayError {
     UnknownTopic(String),
     #[error("{0} is no partition of the topics in kafka.topics")]
     UnknownPartition(TopicPartition),
-    #[error("an unfinished replay {name} reads {begun}, which is something else; --restart begins anew, --name names another")]
-    AnotherIsUnfinished { name: ReplayName, begun: String },
+    #[error("replay {name} reads {begun}, which is something else; --restart begins anew, --name names another")]
+    ReadsSomethingElse { name: ReplayName, begun: String },
 }
 
 impl Bounds {
@@ -181,7 +184,7 @@ impl ReplayPlan {
             return Ok(Self { name, partitions, gone, begins: Begins::Anew, asked_for });
         };
         if known.asked_for != asked_for {
-            return Err(ReplayError::AnotherIsUnfinished { name, begun: known.asked_for });
+            return Err(ReplayError::ReadsSomethingElse { name, begun: known.asked_for });
         }
         let (begins, partitions) = if known.is_finished {
             (Begins::WhereItEnded, extended(known.partitions, stretches))
@@ -189,6 +192,12 @@ impl ReplayPlan {
             (Begins::WhereItStopped, known.partitions)
         };
         Ok(Self { name, partitions, gone: Vec::new(), begins, asked_for })
+    }
+
+    /// One that reads on from where these tables are, whatever was replayed into them before.
+    pub(super) fn onward(name: ReplayName, partitions: Vec<ReplayPartition>) -> Self {
+        let asked_for = "what was behind at a promotion".to_owned();
+        Self { name, partitions, gone: Vec::new(), begins: Begins::Anew, asked_for }
     }
 
     /// Offsets that are left to read. In logs with gaps that is more than there are records.
@@ -271,6 +280,26 @@ impl Replay<'_> {
     }
 }
 
+/// Times out the sessions of a generation that the live service would have timed out by now: asks about the latest instant
+/// at which the live group was caught up. None where that was never noted, as after drains only.
+///
+/// # Errors
+/// If Postgres can't be asked.
+pub async fn sweep_like_live<A: SessionAggregator>(
+    config: &Config,
+    live: &Store,
+    generation: &Store,
+    aggregator: &A,
+) -> Result<Option<usize>, StoreError> {
+    let Some(instant) = live.caught_up_at(&config.kafka.group_id, &config.kafka.topics).await? else { return Ok(None) };
+    let scope = SweepScope {
+        instant: SweepInstant::At(instant),
+        max_sessions: config.sweep.max_sessions.get(),
+        publication: Publication::Withheld,
+    };
+    sweep_all(generation, aggregator, &scope).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,6 +341,6 @@ mod tests {
     fn an_unfinished_one_of_other_bounds_is_not_taken_for_this_one() {
         let other = Bounds { topics: Some(vec!["t".to_owned()]), ..bounds() };
         let refused = plan(&other, Some(known(false, 40)), false);
-        assert!(matches!(refused, Err(ReplayError::AnotherIsUnfinished { .. })));
+        assert!(matches!(refused, Err(ReplayError::ReadsSomethingElse { .. })));
     }
 }

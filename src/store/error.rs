@@ -57,9 +57,10 @@ impl StoreError {
         Self { is_our_own: true, ..Self::new(Failure::Unavailable, what) }
     }
 
-    /// Whether the circuit breaker counts it. A statement that took too long was ended by a Postgres that answers.
+    /// Whether the circuit breaker counts it. A statement that took too long, or waited for a lock for too long, was ended
+    /// by a Postgres that answers.
     pub(super) fn says_that_postgres_is_away(&self) -> bool {
-        matches!(self.failure, Failure::Unavailable | Failure::InDoubt) && !self.is_statement_timeout()
+        matches!(self.failure, Failure::Unavailable | Failure::InDoubt) && !self.is_statement_timeout() && !self.is_lock_timeout()
     }
 
     /// A stored row that this build can't have written.
@@ -79,6 +80,11 @@ impl StoreError {
     /// Postgres gave up on a statement that took too long: less at once may succeed.
     pub fn is_statement_timeout(&self) -> bool {
         self.sqlstate.as_deref() == Some("57014")
+    }
+
+    /// Somebody else held a lock for longer than it was to be waited for.
+    pub fn is_lock_timeout(&self) -> bool {
+        self.sqlstate.as_deref() == Some("55P03")
     }
 
     /// The same failure, met while COMMIT was under way.

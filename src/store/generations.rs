@@ -117,6 +117,12 @@ impl Store {
         Self { generation: Some(generation), ..self.clone() }
     }
 
+    /// Whether this store is bound to a generation that the tables are no longer of. False where Postgres can't be asked.
+    pub async fn is_outdated(&self) -> bool {
+        let Some(bound) = self.generation else { return false };
+        self.generation().await.is_ok_and(|found| found.id != bound)
+    }
+
     /// Says what freshly made tables are.
     ///
     /// # Errors

@@ -64,6 +64,12 @@ impl ReplayName {
     }
 }
 
+impl Default for ReplayName {
+    fn default() -> Self {
+        Self("backfill".to_owned())
+    }
+}
+
 impl FromStr for ReplayName {
     type Err = String;
 

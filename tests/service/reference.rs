@@ -9,7 +9,7 @@ use sessionfold::{
     generate::GeneratedRecord,
     pipeline::Totals,
     service::{Service, open_store, reference},
-    store::{Sweep, SweepScope},
+    store::{Publication, Sweep, SweepInstant, SweepScope},
     stream::Until,
 };
 
@@ -157,10 +157,13 @@ async fn time_outs_of_the_reference_aggregator_are_final_and_verified_as_such() 
     let mut connection = deployment.connect().await;
     sqlx::query("UPDATE checkpoints SET caught_up_at = now()").execute(&mut connection).await.unwrap();
     let scope = SweepScope {
-        group_id: deployment.group_id.clone(),
-        topics: deployment.topics.clone(),
-        caught_up_within: Duration::from_secs(60),
+        instant: SweepInstant::CaughtUp {
+            group_id: deployment.group_id.clone(),
+            topics: deployment.topics.clone(),
+            within: Duration::from_secs(60),
+        },
         max_sessions: 10,
+        publication: Publication::Published,
     };
     let swept = store.sweep(&Reference::default(), &scope).await.unwrap();
     assert_eq!(swept, Sweep::Swept { timed_out: 1, more: false });

@@ -7,7 +7,7 @@ use sessionfold::{
     generate::{GeneratedRecord, Generator, Shape},
     record::{NextOffset, TopicPartition},
     service::open_store,
-    store::{AdoptedOffset, CheckpointMove, SeenLogEnds, Store, Sweep, SweepScope},
+    store::{AdoptedOffset, CheckpointMove, Publication, SeenLogEnds, Store, Sweep, SweepInstant, SweepScope},
 };
 use sqlx::PgConnection;
 
@@ -26,11 +26,14 @@ fn good_records(records: u64) -> Vec<GeneratedRecord> {
 }
 
 fn scope(deployment: &Deployment) -> SweepScope {
+    scope_of_topics(deployment, deployment.topics.clone())
+}
+
+fn scope_of_topics(deployment: &Deployment, topics: Vec<String>) -> SweepScope {
     SweepScope {
-        group_id: deployment.group_id.clone(),
-        topics: deployment.topics.clone(),
-        caught_up_within: PATIENCE,
+        instant: SweepInstant::CaughtUp { group_id: deployment.group_id.clone(), topics, within: PATIENCE },
         max_sessions: 10,
+        publication: Publication::Published,
     }
 }
 
@@ -180,8 +183,8 @@ async fn a_topic_that_nobody_has_begun_to_read_holds_the_sweep_off() {
     deployment.drain().await;
     let store = open_store(&deployment.config());
     mark_all_caught_up(&deployment, &store).await;
-    let mut scope = scope(&deployment);
-    scope.topics.push("added".to_owned());
+    let topics = deployment.topics.iter().cloned().chain(["added".to_owned()]);
+    let scope = scope_of_topics(&deployment, topics.collect());
     assert_eq!(store.sweep(&Convergent::default(), &scope).await.unwrap(), Sweep::HeldOff);
 }
 

@@ -4,7 +4,7 @@ use sessionfold::{
     event::{Decoded, Event, Reason, Refusal},
     fold::{Aggregators, BatchFold, Convergent, Wanted},
     record::{NextOffset, Record, RecordOffset, TopicPartition},
-    store::{BatchCommit, CheckpointMove, DeadLetter},
+    store::{BatchCommit, CheckpointMove, DeadLetter, Publication},
 };
 
 use crate::{broker::Broker, commit::Write, memory, records::is_unstorable, tables::Tables};
@@ -45,7 +45,8 @@ pub fn commit(
         .collect();
     let moves = [CheckpointMove { partition: partition.clone(), expected, next }];
     let (changes, dead_letters) = (&folded.changes, &dead_letters);
-    let batch = BatchCommit { group_id: "group", moves: &moves, aggregators, changes, dead_letters };
+    let publication = Publication::Published;
+    let batch = BatchCommit { group_id: "group", moves: &moves, aggregators, changes, dead_letters, publication };
     tables.commit(Write::of(&batch)).expect("nobody is in between");
 }
 

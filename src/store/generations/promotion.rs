@@ -73,7 +73,7 @@ impl Store {
             let result = self.transactions.run(&SPEC, async |connection| self.promote(connection, promotion).await).await;
             match result {
                 // Somebody reads or writes for longer than others should wait for us.
-                Err(error) if error.sqlstate.as_deref() == Some("55P03") && backoff.attempts() + 1 < MOST_ATTEMPTS => {
+                Err(error) if error.is_lock_timeout() && backoff.attempts() + 1 < MOST_ATTEMPTS => {
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
                 other => return other,

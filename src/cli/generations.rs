@@ -1,0 +1,297 @@
+//! `sessionfold generations`: complete sets of tables beside the live ones, how they differ, and which is live.
+
+mod table;
+
+use std::{process::ExitCode, str::FromStr, time::Instant};
+
+use anyhow::{Context, anyhow};
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::{
+    config::{AggregatorConfig, Config},
+    fold::SideAggregators,
+    service::{
+        Monitor, OtherGeneration, Promoter, adopt_generation, open_generation, open_store, preflight_database,
+        settings_of,
+    },
+    store::{Generation, GenerationName, ReplayName, Store},
+};
+
+use super::{
+    CommandResult, Failure,
+    aggregators::with_aggregators,
+    check::first_problem,
+    confirm::confirm,
+    logging,
+    progress::{ProgressLine, bar, grouped},
+};
+
+/// Look at generations, compare them, and choose the one that is live
+#[derive(Args)]
+pub(super) struct GenerationsArgs {
+    #[command(subcommand)]
+    command: GenerationsCommand,
+}
+
+#[derive(Subcommand)]
+enum GenerationsCommand {
+    /// Show all, the live one first
+    List {
+        /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare two, session by session and field by field
+    ///
+    /// Compared is what events and settings decide, not when or how often a row was written. Events that one has read
+    /// and the other hasn't make a difference, too.
+    ///
+    /// Example: sessionfold generations diff live shorter
+    Diff(DiffArgs),
+    /// Make one the live one, for readers and the live consumer at once
+    ///
+    /// What the logs have in the meantime is read into it first. Then one transaction gives it the live schema's name, the
+    /// consumer group's checkpoints, and the rights that others have on the live tables. Running instances notice it with
+    /// their next batch and go on with its settings. The one that was live stays, under its own name: promoting it is the
+    /// way back. Views that were made on the live tables stay with them.
+    ///
+    /// Example: sessionfold generations promote shorter
+    Promote(PromoteArgs),
+    /// Delete one that isn't live
+    ///
+    /// Example: sessionfold generations drop shorter
+    Drop(DropArgs),
+}
+
+#[derive(Args)]
+struct DiffArgs {
+    /// The name of a generation, or `live`
+    first: Which,
+    second: Which,
+    /// Most sessions to show; all are counted
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    limit: u32,
+    /// End with 1 where they differ
+    #[arg(long)]
+    exit_code: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct PromoteArgs {
+    name: GenerationName,
+    /// The replay that has filled it
+    #[arg(long, default_value_t)]
+    replay: ReplayName,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Args)]
+struct DropArgs {
+    name: GenerationName,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Which {
+    Live,
+    Other(GenerationName),
+}
+
+impl FromStr for Which {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "live" { Ok(Self::Live) } else { text.parse().map(Self::Other) }
+    }
+}
+
+pub(super) async fn execute(config: Config, args: GenerationsArgs, sides: SideAggregators) -> CommandResult {
+    logging::start(&config.log)?;
+    let live = open_store(&config);
+    first_problem(&preflight_database(&live, false).await)?;
+    let result = match args.command {
+        GenerationsCommand::List { json } => list(&config, &live, json).await,
+        GenerationsCommand::Diff(args) => diff(&live, args).await,
+        GenerationsCommand::Promote(args) => promote(config, &live, args, sides).await,
+        GenerationsCommand::Drop(args) => drop_one(&config, &live, args).await,
+    };
+    live.close().await;
+    result
+}
+
+/// A generation, as the list tells of it.
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    state: State,
+    schema: String,
+    sessions: u64,
+    created_at: DateTime<Utc>,
+    promoted_at: Option<DateTime<Utc>>,
+    /// None: the configuration's.
+    inactivity_timeout_seconds: Option<f64>,
+    reopen_grace_seconds: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Live,
+    /// It was live before.
+    Previous,
+    /// Its replay came to its end.
+    Rebuilt,
+    Unfinished,
+}
+
+async fn list(config: &Config, live: &Store, json: bool) -> CommandResult {
+    let mut all = vec![listed(live, live.generation().await?, State::Live).await?];
+    for name in live.other_generations().await? {
+        let Some(other) = open_generation(config, live, &name).await? else { continue };
+        let state = state(&other).await?;
+        all.push(listed(&other.store, other.generation, state).await?);
+        other.store.close().await;
+    }
+    if json {
+        println!("{}", serde_json::to_string(&all)?);
+    } else {
+        print!("{}", table::generations(&all));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn state(other: &OtherGeneration) -> Result<State, Failure> {
+    if other.generation.promoted_at.is_some() || other.generation.settings.is_none() {
+        return Ok(State::Previous);
+    }
+    let replay = other.store.replay(&ReplayName::default()).await?;
+    Ok(if replay.is_some_and(|replay| replay.is_finished) { State::Rebuilt } else { State::Unfinished })
+}
+
+async fn listed(store: &Store, generation: Generation, state: State) -> Result<Listed, Failure> {
+    let settings: Option<AggregatorConfig> = settings_of(&generation)?;
+    Ok(Listed {
+        name: generation.name.to_string(),
+        state,
+        schema: store.schema().to_owned(),
+        sessions: store.count_sessions().await?,
+        created_at: generation.created_at,
+        promoted_at: generation.promoted_at,
+        inactivity_timeout_seconds: settings.as_ref().map(|settings| settings.inactivity_timeout.as_secs_f64()),
+        reopen_grace_seconds: settings.as_ref().map(|settings| settings.reopen_grace.as_secs_f64()),
+    })
+}
+
+async fn diff(live: &Store, args: DiffArgs) -> CommandResult {
+    let (first, second) = (schema_of(live, &args.first).await?, schema_of(live, &args.second).await?);
+    let diff = live.diff_generations(&first, &second, args.limit).await?;
+    if args.json {
+        println!("{}", serde_json::to_string(&diff)?);
+    } else {
+        print!("{}", table::diff(&diff));
+    }
+    Ok(ExitCode::from(u8::from(args.exit_code && !diff.is_equal())))
+}
+
+async fn schema_of(live: &Store, which: &Which) -> Result<String, Failure> {
+    let name = match which {
+        Which::Live => return Ok(live.schema().to_owned()),
+        Which::Other(name) => name,
+    };
+    if live.other_generations().await?.contains(name) {
+        return Ok(name.schema(live.schema()));
+    }
+    if live.generation().await?.name == *name {
+        return Ok(live.schema().to_owned());
+    }
+    Err(unknown(name))
+}
+
+fn unknown(name: &GenerationName) -> Failure {
+    Failure::Usage(anyhow!("there is no generation {name}; `sessionfold generations list` shows which there are"))
+}
+
+async fn promote(config: Config, live: &Store, args: PromoteArgs, sides: SideAggregators) -> CommandResult {
+    let Some(next) = open_generation(&config, live, &args.name).await? else { return Err(unknown(&args.name)) };
+    let (live_config, _) = adopt_generation(config, live).await?;
+    let difference = live.diff_generations(live.schema(), next.store.schema(), 0).await?;
+    let from = live.generation().await?.name;
+    eprintln!(
+        "generation {} ({} sessions) takes the place of {from} ({} sessions) in schema {}; {} are only in {from}, {} only \
+         in {}, {} differ, as they are now",
+        args.name,
+        grouped(next.store.count_sessions().await?),
+        grouped(live.count_sessions().await?),
+        live.schema(),
+        grouped(difference.only_in_first),
+        grouped(difference.only_in_second),
+        args.name,
+        grouped(difference.differing),
+    );
+    if !args.yes && !confirm()? {
+        return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
+    }
+    let next_config = next.config.clone();
+    with_aggregators!(next_config, sides, |aggregators| {
+        let promoter = Promoter { config: &live_config, live, next: &next, aggregators, replay: args.replay };
+        let mut shown = None;
+        let watch = |monitor, left| shown = Some(Shown::start(monitor, left));
+        let promoted = promoter.promote(watch).await;
+        drop(shown);
+        promoted.map_err(anyhow::Error::from).context("nothing was changed")?;
+    });
+    println!("generation {} is live; `sessionfold generations promote {from}` goes back", args.name);
+    next.store.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How far a reading is, on standard error, until it is dropped.
+struct Shown(tokio::task::JoinHandle<()>);
+
+impl Shown {
+    fn start(monitor: Monitor, left: u64) -> Self {
+        Self(tokio::spawn(async move {
+            let (mut line, begun) = (ProgressLine::new(), Instant::now());
+            let mut ticks = tokio::time::interval(std::time::Duration::from_millis(250));
+            loop {
+                ticks.tick().await;
+                line.say(|| bar(monitor.counts.totals().records(), left, begun.elapsed()));
+            }
+        }))
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn drop_one(config: &Config, live: &Store, args: DropArgs) -> CommandResult {
+    if live.generation().await?.name == args.name {
+        return Err(Failure::Usage(anyhow!("generation {} is the live one; promote another one first", args.name)));
+    }
+    let Some(other) = open_generation(config, live, &args.name).await? else { return Err(unknown(&args.name)) };
+    let sessions = other.store.count_sessions().await?;
+    eprintln!(
+        "schema {} is deleted with its {} sessions, and with whatever was made on its tables",
+        other.store.schema(),
+        grouped(sessions)
+    );
+    other.store.close().await;
+    if !args.yes && !confirm()? {
+        return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
+    }
+    live.drop_generation(&args.name).await?;
+    println!("generation {} is gone", args.name);
+    Ok(ExitCode::SUCCESS)
+}

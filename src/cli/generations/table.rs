@@ -1,0 +1,140 @@
+//! Generations and their differences, as a person reads them.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
+
+use crate::store::{DifferingSession, GenerationDiff};
+
+use super::{super::progress::grouped, Listed, State};
+
+/// A value longer than this is cut.
+const LONGEST_VALUE: usize = 40;
+
+pub(super) fn generations(all: &[Listed]) -> String {
+    let mut text = format!(
+        "{:<24} {:<10} {:>12} {:<21} {:<21} settings\n",
+        "generation", "state", "sessions", "created", "promoted"
+    );
+    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    for one in all {
+        let state = match one.state {
+            State::Live => "live",
+            State::Previous => "previous",
+            State::Rebuilt => "rebuilt",
+            State::Unfinished => "unfinished",
+        };
+        let settings = match (one.inactivity_timeout_seconds, one.reopen_grace_seconds) {
+            (Some(timeout), Some(grace)) => format!("inactivity_timeout {timeout}s, reopen_grace {grace}s"),
+            _ => "the configuration's".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "{:<24} {state:<10} {:>12} {:<21} {:<21} {settings}",
+            one.name,
+            grouped(one.sessions),
+            time(one.created_at),
+            one.promoted_at.map_or_else(|| "-".to_owned(), time),
+        );
+    }
+    text
+}
+
+pub(super) fn diff(diff: &GenerationDiff) -> String {
+    if diff.is_equal() {
+        return "no session differs\n".to_owned();
+    }
+    let mut text = String::new();
+    let mut line = |name: &str, count: u64| {
+        let _ = writeln!(text, "  {name:<28} {:>12}", grouped(count));
+    };
+    line("only in the first", diff.only_in_first);
+    line("only in the second", diff.only_in_second);
+    line("differing", diff.differing);
+    let mut fields: Vec<_> = diff.fields.iter().collect();
+    fields.sort_unstable_by_key(|(name, count)| (std::cmp::Reverse(**count), *name));
+    for (field, count) in fields {
+        line(&format!("  {field}"), *count);
+    }
+    if diff.aggregates > 0 {
+        line("states of side aggregators", diff.aggregates);
+    }
+    for session in &diff.examples {
+        text.push_str(&example(session));
+    }
+    text
+}
+
+fn example(session: &DifferingSession) -> String {
+    let id = escaped(&session.session_id);
+    match (session.in_first, session.in_second) {
+        (true, false) => format!("{id}: only in the first\n"),
+        (false, true) => format!("{id}: only in the second\n"),
+        _ => {
+            let mut text = format!("{id}\n");
+            for field in &session.fields {
+                let _ = writeln!(text, "  {:<20} {} -> {}", field.field, shown(&field.first), shown(&field.second));
+            }
+            text
+        }
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => escaped(text),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// What others have written must not steer the terminal.
+fn escaped(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::FieldDifference;
+
+    #[test]
+    fn a_diff_has_its_numbers_first_and_then_examples() {
+        let field = FieldDifference {
+            field: "status".to_owned(),
+            first: "active".into(),
+            second: "timed\u{1b}[2J_out".into(),
+        };
+        let example = DifferingSession {
+            session_id: "s-1".to_owned(),
+            in_first: true,
+            in_second: true,
+            fields: vec![field],
+        };
+        let only =
+            DifferingSession { session_id: "s-2".to_owned(), in_first: false, in_second: true, fields: Vec::new() };
+        let difference = GenerationDiff {
+            only_in_second: 1,
+            differing: 1_204,
+            fields: [("ended_at".to_owned(), 4), ("status".to_owned(), 1_204)].into(),
+            examples: vec![example, only],
+            ..GenerationDiff::default()
+        };
+        let expected = "  only in the first                       0
+  only in the second                      1
+  differing                           1,204
+    status                            1,204
+    ended_at                              4
+s-1
+  status               active -> timed\\u{1b}[2J_out
+s-2: only in the second
+";
+        assert_eq!(diff(&difference), expected);
+        assert_eq!(diff(&GenerationDiff::default()), "no session differs\n");
+    }
+}

@@ -1,0 +1,285 @@
+//! `sessionfold replay`: the logs folded once more, into the live tables or into a generation.
+
+mod bound;
+
+use std::{
+    num::NonZeroU32,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::anyhow;
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    config::Config,
+    fold::{Aggregators, SessionAggregator, SideAggregators},
+    pipeline::Totals,
+    service::{
+        Begins, Bounds, Monitor, Replay, ReplayError, ReplayPlan, Service, adopt_generation, make_generation,
+        open_generation, open_store, preflight, sweep_like_live,
+    },
+    store::{GenerationName, Publication, ReplayName, Storage, Store},
+};
+
+use super::{
+    CommandResult, Failure,
+    aggregators::with_aggregators,
+    check::first_problem,
+    logging,
+    progress::{ProgressLine, bar, grouped},
+    signals::Signals,
+    summary,
+};
+use bound::{From, To};
+
+/// Fold what the logs hold once more, beside the live consumer
+///
+/// It joins no group, and commits nothing to Kafka. How far it is stands in the tables, in the transactions that write
+/// them: stopped or killed, the same command goes on where it was.
+#[derive(Args)]
+#[command(after_help = "\
+Fill gaps in the live tables; what is there already stays as it is:
+  sessionfold replay
+Only one day of one topic:
+  sessionfold replay --topic dev.omniclaude.tool.executed.v1 --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z
+Rebuild everything beside the live tables with another timeout, and look at the difference:
+  sessionfold replay --into shorter --set aggregator.inactivity_timeout=30m
+  sessionfold generations diff live shorter")]
+pub(super) struct ReplayArgs {
+    /// Where to begin: beginning, a time, or offsets like TOPIC:PARTITION:OFFSET,… of the partitions to read
+    #[arg(long, value_name = "BOUND", default_value = "beginning")]
+    from: From,
+    /// Where to end, without it: now, a time, or offsets
+    #[arg(long, value_name = "BOUND", default_value = "now")]
+    to: To,
+    /// Only this topic; may be given several times
+    #[arg(long, value_name = "TOPIC")]
+    topic: Vec<String>,
+    /// Into a generation, which is made if there is none of that name, with the aggregator's settings as they are now
+    #[arg(long, value_name = "GENERATION")]
+    into: Option<GenerationName>,
+    /// Replays of several names can be under way at once
+    #[arg(long, default_value_t)]
+    name: ReplayName,
+    /// Begin anew, though one of this name was stopped before its end
+    #[arg(long)]
+    restart: bool,
+    /// At most so many records a second
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU32>,
+    /// Read and count, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Publish the changes of status that it finds, as if they had just happened
+    #[arg(long)]
+    publish_transitions: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn execute(config: Config, args: ReplayArgs, sides: SideAggregators) -> CommandResult {
+    logging::start(&config.log)?;
+    let live = open_store(&config);
+    first_problem(&preflight(&config, &live, false).await)?;
+    let target = Target::open(&config, &live, &args).await?;
+    let Target { config, store, .. } = &target;
+    with_aggregators!(config, sides, |aggregators| {
+        if store.is_some() && args.into.is_none() && aggregators.session.depends_on_order() {
+            let why = "what it makes of a session depends on the order of arrival; rebuild with --into";
+            return Err(Failure::Usage(anyhow!("aggregator {} can't be replayed in place: {why}", config.aggregator.kind)));
+        }
+        replay(&target, &live, &args, aggregators).await
+    })
+}
+
+/// Where it is folded into.
+struct Target {
+    config: Config,
+    /// None where a dry run would have to make it first.
+    store: Option<Store>,
+}
+
+impl Target {
+    async fn open(config: &Config, live: &Store, args: &ReplayArgs) -> Result<Self, Failure> {
+        let Some(name) = &args.into else {
+            let (config, store) = adopt_generation(config.clone(), live).await?;
+            return Ok(Self { config, store: Some(store) });
+        };
+        if let Some(other) = open_generation(config, live, name).await? {
+            if other.config.aggregator != config.aggregator {
+                eprintln!("generation {name} keeps the settings of [aggregator] that it was made with");
+            }
+            return Ok(Self { config: other.config, store: Some(other.store) });
+        }
+        if args.dry_run {
+            return Ok(Self { config: config.clone(), store: None });
+        }
+        let made = make_generation(config, live, name).await?;
+        eprintln!("generation {name} was made, in schema {}", made.config.postgres.schema);
+        Ok(Self { config: made.config, store: Some(made.store) })
+    }
+}
+
+async fn replay<A: SessionAggregator + Clone>(
+    target: &Target,
+    live: &Store,
+    args: &ReplayArgs,
+    aggregators: Aggregators<A>,
+) -> CommandResult {
+    let plan = plan(target, args).await?;
+    say_plan(&plan, target, args);
+    let publication = if args.publish_transitions { Publication::Published } else { Publication::Withheld };
+    let replay = Replay { config: &target.config, rate: args.rate, publication };
+    let session = aggregators.session.clone();
+    let Some(store) = target.store.as_ref().filter(|_| !args.dry_run) else {
+        let service = replay.count(target.store.clone(), aggregators, &plan).map_err(at_fault)?;
+        let Some(outcome) = watch(service, &plan, target).await? else { return Err(stopped()) };
+        report(args, &plan, &outcome, None)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    store.incomplete_aggregators(&aggregators).await?;
+    let service = replay.start(store, aggregators, &plan).await.map_err(at_fault)?;
+    let Some(outcome) = watch(service, &plan, target).await? else { return Err(stopped()) };
+    if outcome.totals.halted > 0 {
+        let halted = outcome.totals.halted;
+        return Err(anyhow!("{halted} partition(s) no longer hold what was to be read, see above; --restart reads what there is").into());
+    }
+    store.finish_replay(&plan.name).await?;
+    let timed_out = match &args.into {
+        Some(_) => sweep_like_live(&target.config, live, store, &session).await?,
+        None => None,
+    };
+    report(args, &plan, &outcome, timed_out)?;
+    store.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn plan(target: &Target, args: &ReplayArgs) -> Result<ReplayPlan, Failure> {
+    let topics = (!args.topic.is_empty()).then(|| args.topic.clone());
+    let bounds = Bounds { from: args.from.clone().into(), to: args.to.clone().into(), topics };
+    let known = match &target.store {
+        Some(store) if !args.restart && !args.dry_run => store.replay(&args.name).await?,
+        _ => None,
+    };
+    let stretches = tokio::task::block_in_place(|| bounds.locate(&target.config.kafka)).map_err(at_fault)?;
+    // A generation is brought up to date; the live tables are read once more from the beginning.
+    ReplayPlan::new(args.name.clone(), &bounds, stretches, known, args.into.is_some()).map_err(at_fault)
+}
+
+fn at_fault(error: ReplayError) -> Failure {
+    match error {
+        ReplayError::UnknownTopic(_) | ReplayError::UnknownPartition(_) | ReplayError::ReadsSomethingElse { .. } => {
+            Failure::Usage(error.into())
+        }
+        ReplayError::Stream(_) | ReplayError::Store(_) => Failure::Runtime(error.into()),
+    }
+}
+
+fn stopped() -> Failure {
+    anyhow!("stopped before its end; what was read is committed, and the same command goes on from there").into()
+}
+
+/// On standard error: the output may be read by a program.
+fn say_plan(plan: &ReplayPlan, target: &Target, args: &ReplayArgs) {
+    let what = match plan.begins {
+        _ if args.dry_run => "counting only",
+        Begins::Anew => "beginning",
+        Begins::WhereItStopped => "going on where it stopped",
+        Begins::WhereItEnded => "going on where it ended",
+    };
+    eprintln!(
+        "replay {} into schema {}: {what}, {} offsets of {} partitions to read",
+        plan.name,
+        target.config.postgres.schema,
+        grouped(plan.left()),
+        plan.partitions.iter().filter(|partition| partition.left() > 0).count()
+    );
+    for (partition, gone) in &plan.gone {
+        eprintln!("the log of {partition} no longer has {} of the offsets that were asked for", grouped(*gone));
+    }
+}
+
+struct ReplayOutcome {
+    totals: Totals,
+    discarded: u64,
+    time: Duration,
+}
+
+/// Runs to the end, with a line that says how far it is; none where a signal ended it.
+async fn watch<A: SessionAggregator, S: Storage<A>>(
+    service: Service<A, S>,
+    plan: &ReplayPlan,
+    target: &Target,
+) -> Result<Option<ReplayOutcome>, Failure> {
+    let mut signals = Signals::new()?;
+    let monitor = service.monitor();
+    let mut line = ProgressLine::new();
+    let (begun, total) = (Instant::now(), plan.left());
+    let mut ticks = tokio::time::interval(Duration::from_millis(250));
+    let mut running = std::pin::pin!(service.run());
+    let totals = loop {
+        tokio::select! {
+            result = &mut running => break result.map_err(anyhow::Error::from)?,
+            _ = ticks.tick() => line.say(|| progress_text(&monitor, total, begun)),
+            () = signals.received() => {
+                monitor.stopper.stop();
+                let _ = tokio::time::timeout(target.config.shutdown.timeout, &mut running).await;
+                return Ok(None);
+            }
+        }
+    };
+    let progress = Arc::clone(&monitor.progress);
+    Ok(Some(ReplayOutcome { totals, discarded: progress.discarded(), time: monitor.working_time() }))
+}
+
+fn progress_text(monitor: &Monitor, total: u64, begun: Instant) -> String {
+    let done = monitor.counts.totals().records();
+    bar(done, total, begun.elapsed())
+}
+
+fn report(
+    args: &ReplayArgs,
+    plan: &ReplayPlan,
+    outcome: &ReplayOutcome,
+    timed_out: Option<usize>,
+) -> Result<(), Failure> {
+    let ReplayOutcome { totals, discarded, time } = outcome;
+    if !args.json {
+        summary::print(totals, *discarded, *time);
+        if let Some(timed_out) = timed_out {
+            println!("  {:<28} {:>12}", "sessions timed out", grouped(timed_out as u64));
+        }
+        return Ok(());
+    }
+    let partitions = plan.partitions.iter().map(|one| {
+        json!({
+            "topic": &*one.partition.topic,
+            "partition": one.partition.partition,
+            "from_offset": one.next.get(),
+            "to_offset": one.to.get(),
+        })
+    });
+    let letters = totals.dead_letters_by_reason().map(|(reason, count)| (reason.as_str().to_owned(), json!(count)));
+    let document = json!({
+        "name": plan.name.as_str(),
+        "generation": args.into.as_ref().map(GenerationName::as_str),
+        "dry_run": args.dry_run,
+        "records": totals.records(),
+        "applied": totals.applied,
+        "duplicates": totals.duplicates,
+        "ignored": totals.ignored,
+        "rejected": totals.rejected(),
+        "dead_letters": totals.dead_letters(),
+        "dead_letters_by_reason": serde_json::Value::Object(letters.collect()),
+        "sessions_timed_out": timed_out,
+        "offsets_gone": plan.gone.iter().map(|(_, gone)| gone).sum::<u64>(),
+        "seconds": time.as_secs_f64(),
+        "partitions": partitions.collect::<Vec<_>>(),
+    });
+    println!("{document}");
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! A generation brought up to the logs' ends, and made the live one.
+
+use crate::{
+    config::Config,
+    fold::{Aggregators, SessionAggregator},
+    pipeline::PipelineError,
+    record::{NextOffset, TopicPartition},
+    store::{GenerationName, Promotion, Publication, ReplayName, ReplayPartition, Store, StoreError},
+};
+
+use super::{Bound, Bounds, Monitor, OtherGeneration, Replay, ReplayError, ReplayPlan, Stretch, sweep_like_live};
+
+/// The replay by which a generation follows the logs to its promotion.
+const NAME: &str = "promotion";
+/// So little behind, it is promoted: the live consumer reads that much again.
+const CLOSE_ENOUGH: u64 = 5_000;
+/// Where the logs grow faster than a round reads, further rounds don't help.
+const MOST_ROUNDS: u32 = 10;
+
+/// Why a generation can't be promoted. The live one is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum PromotionError {
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    #[error("replay {replay} into generation {generation} has not come to its end; `sessionfold replay --into {generation}` goes on with it")]
+    Unfinished { generation: GenerationName, replay: ReplayName },
+    #[error("{partition} was not replayed into generation {generation}; `sessionfold replay --into {generation}` reads it")]
+    NotReplayed { generation: GenerationName, partition: TopicPartition },
+    #[error("the log of {partition} no longer has {gone} offsets that generation {generation} would need; rebuild it")]
+    Gone { generation: GenerationName, partition: TopicPartition, gone: u64 },
+    #[error("{0} partition(s) halted while the generation was brought up to date; see above")]
+    Halted(u64),
+}
+
+/// A promotion that was decided on.
+#[derive(Debug)]
+pub struct Promoter<'a, A> {
+    /// The live one's, with its settings.
+    pub config: &'a Config,
+    pub live: &'a Store,
+    pub next: &'a OtherGeneration,
+    /// Those of the next one.
+    pub aggregators: Aggregators<A>,
+    /// The replay that has filled it.
+    pub replay: ReplayName,
+}
+
+impl<A: SessionAggregator + Clone> Promoter<'_, A> {
+    /// Reads what the generation lacks, then changes over. `watch` hears of each reading and how much it reads.
+    ///
+    /// # Errors
+    /// See [`PromotionError`].
+    pub async fn promote(&self, mut watch: impl FnMut(Monitor, u64)) -> Result<(), PromotionError> {
+        let mut covered = self.covered().await?;
+        for _ in 0..MOST_ROUNDS {
+            let plan = self.plan(covered)?;
+            covered = plan.partitions.iter().map(|one| (one.partition.clone(), one.to)).collect();
+            self.read(&plan, &mut watch).await?;
+            if plan.left() <= CLOSE_ENOUGH {
+                break;
+            }
+        }
+        sweep_like_live(self.config, self.live, &self.next.store, &self.aggregators.session).await?;
+        let from = self.live.generation().await?;
+        let promotion = Promotion {
+            from: &from,
+            to: &self.next.generation,
+            replay: &name(),
+            group_id: &self.config.kafka.group_id,
+        };
+        Ok(self.live.promote_generation(&promotion).await?)
+    }
+
+    /// How far the generation holds each log: to where it was live, or else to where its replay came.
+    async fn covered(&self) -> Result<Vec<(TopicPartition, NextOffset)>, PromotionError> {
+        let bounds = Bounds { from: Bound::Log, to: Bound::Log, topics: None };
+        let logs = tokio::task::block_in_place(|| bounds.locate(&self.config.kafka))?;
+        let partitions: Vec<TopicPartition> = logs.iter().map(|log| log.range.partition.clone()).collect();
+        let was_live = self.next.store.checkpoints(&self.config.kafka.group_id, &partitions).await?;
+        let replayed = self.next.store.replay(&self.replay).await?;
+        if replayed.as_ref().is_some_and(|replay| !replay.is_finished) {
+            let (generation, replay) = (self.next.generation.name.clone(), self.replay.clone());
+            return Err(PromotionError::Unfinished { generation, replay });
+        }
+        let replayed: Vec<ReplayPartition> = replayed.map(|replay| replay.partitions).unwrap_or_default();
+        let place = |partition: TopicPartition| {
+            let replayed = replayed.iter().find(|one| one.partition == partition);
+            match covered(was_live.get(&partition).copied(), replayed) {
+                Some(place) => Ok((partition, place)),
+                None => {
+                    let generation = self.next.generation.name.clone();
+                    Err(PromotionError::NotReplayed { generation, partition })
+                }
+            }
+        };
+        partitions.into_iter().map(place).collect()
+    }
+
+    fn plan(&self, covered: Vec<(TopicPartition, NextOffset)>) -> Result<ReplayPlan, PromotionError> {
+        let bounds = Bounds { from: Bound::Offsets(covered), to: Bound::Log, topics: None };
+        let stretches = tokio::task::block_in_place(|| bounds.locate(&self.config.kafka))?;
+        if let Some(Stretch { range, gone }) = stretches.iter().find(|stretch| stretch.gone > 0) {
+            let (generation, partition) = (self.next.generation.name.clone(), range.partition.clone());
+            return Err(PromotionError::Gone { generation, partition, gone: *gone });
+        }
+        let unread = |Stretch { range, .. }: Stretch| ReplayPartition {
+            partition: range.partition,
+            from: range.from,
+            to: range.to,
+            next: range.from,
+        };
+        Ok(ReplayPlan::onward(name(), stretches.into_iter().map(unread).collect()))
+    }
+
+    async fn read(&self, plan: &ReplayPlan, watch: &mut impl FnMut(Monitor, u64)) -> Result<(), PromotionError> {
+        let replay = Replay { config: &self.next.config, rate: None, publication: Publication::Withheld };
+        let service = replay.start(&self.next.store, self.aggregators.clone(), plan).await?;
+        watch(service.monitor(), plan.left());
+        let totals = service.run().await?;
+        if totals.halted > 0 {
+            return Err(PromotionError::Halted(totals.halted));
+        }
+        self.next.store.finish_replay(&plan.name).await?;
+        Ok(())
+    }
+}
+
+fn name() -> ReplayName {
+    // A constant that follows the rule for names.
+    #[expect(clippy::unwrap_used, reason = "a test parses it")]
+    NAME.parse().unwrap()
+}
+
+/// What a replay read goes beyond what was read while the generation was live only where the two meet.
+fn covered(was_live: Option<NextOffset>, replayed: Option<&ReplayPartition>) -> Option<NextOffset> {
+    match (was_live, replayed) {
+        (Some(was_live), Some(replayed)) if replayed.from <= was_live => Some(was_live.max(replayed.next)),
+        (Some(was_live), _) => Some(was_live),
+        (None, replayed) => replayed.map(|replayed| replayed.next),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_name_is_one() {
+        assert_eq!(name().as_str(), NAME);
+    }
+
+    #[test]
+    fn a_replay_extends_what_was_live_only_without_a_gap() {
+        let replayed = |from, next| ReplayPartition {
+            partition: TopicPartition::new("t", 0),
+            from: NextOffset::new(from),
+            to: NextOffset::new(next),
+            next: NextOffset::new(next),
+        };
+        let covered = |was_live: Option<i64>, replayed: Option<ReplayPartition>| {
+            covered(was_live.map(NextOffset::new), replayed.as_ref()).map(NextOffset::get)
+        };
+        assert_eq!(covered(None, None), None);
+        assert_eq!(covered(None, Some(replayed(0, 70))), Some(70));
+        assert_eq!(covered(Some(100), None), Some(100));
+        assert_eq!(covered(Some(100), Some(replayed(0, 70))), Some(100));
+        assert_eq!(covered(Some(100), Some(replayed(100, 170))), Some(170));
+        assert_eq!(covered(Some(100), Some(replayed(101, 170))), Some(100));
+    }
+}
