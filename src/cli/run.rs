@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::Totals,
-    service::{Monitor, Service, Sweeper, adopt_generation, open_store, preflight},
+    service::{Configured, Monitor, Service, Sweeper, adopt_generation, open_store, preflight, renewed},
     store::Store,
     stream::Until,
 };
@@ -36,15 +36,15 @@ pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregator
         prepared = prepare(&config, &store) => prepared?,
         () = signals.received() => return Ok(ExitCode::SUCCESS),
     }
-    // Once more for each generation that is promoted meanwhile.
+    // Once more for each generation with an aggregator of another kind that is promoted meanwhile.
     loop {
-        let (config, bound) = adopt_generation(config.clone(), &store).await?;
+        let (adopted, bound) = adopt_generation(config.clone(), &store).await?;
         let sides = sides.clone();
-        let result = with_aggregators!(config, sides, |aggregators| {
+        let result = with_aggregators!(adopted, sides, |aggregators| {
             run(&config, &args, bound.clone(), aggregators, &mut signals).await
         });
         if result.is_err() && bound.is_outdated().await {
-            tracing::info!("another generation was promoted: starting again with it");
+            tracing::info!("a generation of another aggregator was promoted: starting again with it");
             continue;
         }
         store.close().await;
@@ -52,7 +52,7 @@ pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregator
     }
 }
 
-async fn run<A: SessionAggregator + Clone>(
+async fn run<A: Configured>(
     config: &Config,
     args: &RunArgs,
     store: Store,
@@ -61,14 +61,14 @@ async fn run<A: SessionAggregator + Clone>(
 ) -> CommandResult {
     say_what_is_incomplete(&store, &aggregators).await?;
     let until = if args.drain { Until::Drained } else { Until::Stopped };
-    let session = aggregators.session.clone();
+    let (session, sides) = (aggregators.session.clone(), aggregators.sides.clone());
     let service = Service::start(config, store.clone(), aggregators, until)?;
     let monitor = service.monitor();
     // A drain reads what was, and has no now to ask about.
     let sweeper = (!args.drain).then(|| Sweeper::new(config, store.clone(), session, Arc::clone(&monitor.progress)));
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
     let mut reporter = Reporter { monitor: monitor.clone(), store: store.clone(), told: Totals::default() };
-    let outcome = until_stopped(service, sweeper, config, &mut reporter, signals).await?;
+    let outcome = until_stopped(service, sweeper, sides, config, &mut reporter, signals).await?;
     reporter.report();
     if args.drain
         && let Some(totals) = outcome
@@ -108,17 +108,19 @@ async fn say_what_is_incomplete<A: SessionAggregator>(
 }
 
 /// Runs the service until it ends by itself or a signal ends it. None where its end was not waited for.
-async fn until_stopped<A: SessionAggregator>(
+async fn until_stopped<A: Configured>(
     service: Service<A>,
-    sweeper: Option<Sweeper<A>>,
+    mut sweeper: Option<Sweeper<A>>,
+    sides: SideAggregators,
     config: &Config,
     reporter: &mut Reporter,
     signals: &mut Signals,
 ) -> Result<Option<Totals>, Failure> {
     let stopper = service.monitor().stopper;
-    let mut running = std::pin::pin!(service.run());
+    let renew = async |bound: &Store| renewed(config, bound, &sides).await;
+    let mut running = std::pin::pin!(service.run_renewed(renew));
     let mut sweeping = Box::pin(async {
-        match &sweeper {
+        match &mut sweeper {
             Some(sweeper) => sweeper.run().await,
             None => std::future::pending().await,
         }

@@ -10,7 +10,7 @@ mod source;
 mod work;
 
 pub use counts::{Counts, Totals};
-pub use run::{Pipeline, PipelineOptions};
+pub use run::{Pipeline, PipelineOptions, Renewed};
 pub use source::Source;
 
 use crate::{store::StoreError, stream::StreamError};

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     backoff::Backoff,
-    event::Event,
+    event::{Decoder, Event},
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
     store::{self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, StoreError},
@@ -50,6 +50,14 @@ pub struct PipelineOptions {
     pub publication: Publication,
 }
 
+/// What a pipeline goes on with when its tables have become another generation's.
+#[derive(Debug)]
+pub struct Renewed<S, A> {
+    pub store: S,
+    pub aggregators: Aggregators<A>,
+    pub decoder: Decoder,
+}
+
 /// After this many conflicts in a row a smaller part of the batch is tried: it meets fewer other writers.
 const CONFLICTS_BEFORE_HALVING: u32 = 8;
 
@@ -87,7 +95,27 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
     /// # Errors
     /// See [`PipelineError`].
     pub async fn run<C: Source>(&mut self, consumer: C) -> Result<Totals, PipelineError> {
-        let result = self.process_all(&consumer).await;
+        self.run_renewed(consumer, async |_: &S| None).await
+    }
+
+    /// The same, but asks after an error whether there is something else to go on with. The consumer stays in its group
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// See [`PipelineError`].
+    pub async fn run_renewed<C: Source>(
+        &mut self,
+        consumer: C,
+        mut renew: impl AsyncFnMut(&S) -> Option<Renewed<S, A>>,
+    ) -> Result<Totals, PipelineError> {
+        let result = loop {
+            let result = self.process_all(&consumer).await;
+            let renewed = if result.is_err() { renew(&self.store).await } else { None };
+            let Some(Renewed { store, aggregators, decoder }) = renewed else { break result };
+            self.cache.clear();
+            (self.store, self.aggregators) = (store, aggregators);
+            consumer.renew(decoder);
+        };
         let progress = Arc::clone(consumer.progress());
         let closed = consumer.close().await;
         result?;
@@ -195,7 +223,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
 
     /// Commits a batch, whatever it takes, or lets go of what somebody else now owns.
     async fn process(&self, consumer: &impl Source, batch: Batch) -> Result<(), PipelineError> {
-        let mut work = Work::new(batch);
+        let mut work = Work::new(batch, Arc::clone(consumer.progress()));
         while work.len() > 0 {
             let all = work.len();
             if let Attempted::Refused(error) = self.commit_front(consumer, &mut work, all).await? {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    event::Decoder,
     record::{NextOffset, TopicPartition},
     store::Committed,
     stream::{Batch, Consumer, Lease, Leases, Notice, ReadProgress, StreamError},
@@ -36,6 +37,9 @@ pub trait Source {
 
     /// Grants these partitions anew, if they are still assigned: they will be read from their checkpoints again.
     fn restart(&self, partitions: Vec<TopicPartition>);
+
+    /// Decodes like that from now on, and grants every partition anew.
+    fn renew(&self, decoder: Decoder);
 
     /// Lets the group's committed offsets follow the checkpoints.
     fn commit(&self, committed: Committed);
@@ -75,6 +79,10 @@ impl Source for Consumer {
 
     fn restart(&self, partitions: Vec<TopicPartition>) {
         self.restart(partitions);
+    }
+
+    fn renew(&self, decoder: Decoder) {
+        self.renew(decoder);
     }
 
     fn commit(&self, committed: Committed) {

@@ -1,13 +1,13 @@
 //! A batch that is being committed, from its front on.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use crate::{
     event::{Decoded, Event, Reason, Refusal},
     fold::Rejection,
     record::{NextOffset, TopicPartition},
     store::{CheckpointMove, DeadLetter},
-    stream::{Batch, Item, Lease, Slice},
+    stream::{Batch, Item, Lease, ReadProgress, Slice},
 };
 
 use super::counts::Totals;
@@ -18,11 +18,19 @@ pub(super) struct Work {
     batch: Batch,
     /// How many items at the front are committed.
     done: usize,
+    progress: Arc<ReadProgress>,
+}
+
+/// Where it is given up, by an error or by the end of whoever waits for it, what is left of it will be read again.
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.progress.add_discarded(self.len() as u64);
+    }
 }
 
 impl Work {
-    pub(super) fn new(batch: Batch) -> Self {
-        Self { batch, done: 0 }
+    pub(super) fn new(batch: Batch, progress: Arc<ReadProgress>) -> Self {
+        Self { batch, done: 0, progress }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -7,10 +7,12 @@ use serde_json::Value;
 
 use crate::{
     config::{AggregatorConfig, AggregatorKind, Config, SchemaName},
+    fold::{Aggregators, SideAggregators},
+    pipeline::Renewed,
     store::{Failure, Generation, GenerationName, Store, StoreError},
 };
 
-use super::open_store;
+use super::{Configured, decoder, open_store};
 
 /// As the column `settings` keeps them. Times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,25 @@ pub async fn adopt_generation(mut config: Config, store: &Store) -> Result<(Conf
         config.aggregator = settings;
     }
     Ok((config, store.bound_to(generation.id)))
+}
+
+/// What to go on with where the tables have become another generation's, from the configuration as it was loaded. None
+/// where they haven't, or where an aggregator of another kind is needed.
+pub async fn renewed<A: Configured>(
+    config: &Config,
+    bound: &Store,
+    sides: &SideAggregators,
+) -> Option<Renewed<Store, A>> {
+    if !bound.is_outdated().await {
+        return None;
+    }
+    let (config, store) = adopt_generation(config.clone(), bound).await.ok()?;
+    if config.aggregator.kind != A::KIND {
+        return None;
+    }
+    tracing::info!(schema = store.schema(), "another generation was promoted: going on with it");
+    let aggregators = Aggregators { session: A::configured(&config), sides: sides.clone() };
+    Some(Renewed { store, aggregators, decoder: decoder(&config) })
 }
 
 /// A generation beside the live one.

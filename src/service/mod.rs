@@ -7,7 +7,7 @@ mod promotion;
 mod replay;
 mod sweep;
 
-pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, settings_of};
+pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, renewed, settings_of};
 pub use preflight::{Finding, preflight, preflight_database};
 pub use promotion::{Promoter, PromotionError};
 pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch, sweep_like_live};
@@ -21,10 +21,10 @@ use std::{
 };
 
 use crate::{
-    config::Config,
+    config::{AggregatorKind, Config},
     event::Decoder,
     fold::{Aggregators, Convergent, Reference, SessionAggregator},
-    pipeline::{Counts, Pipeline, PipelineError, PipelineOptions, Totals},
+    pipeline::{Counts, Pipeline, PipelineError, PipelineOptions, Renewed, Totals},
     store::{BreakerOptions, PoolOptions, Publication, Storage, Store},
     stream::{BatchLimits, Consumer, ConsumerOptions, Membership, ReadProgress, Stopper, StreamError, Until},
 };
@@ -69,6 +69,29 @@ pub fn convergent(config: &Config) -> Convergent {
 /// The reference aggregator, by the configuration.
 pub fn reference(config: &Config) -> Reference {
     Reference { inactivity_timeout: config.aggregator.inactivity_timeout }
+}
+
+/// An aggregator that the configuration can choose.
+pub trait Configured: SessionAggregator + Clone {
+    const KIND: AggregatorKind;
+
+    fn configured(config: &Config) -> Self;
+}
+
+impl Configured for Convergent {
+    const KIND: AggregatorKind = AggregatorKind::Convergent;
+
+    fn configured(config: &Config) -> Self {
+        convergent(config)
+    }
+}
+
+impl Configured for Reference {
+    const KIND: AggregatorKind = AggregatorKind::Reference;
+
+    fn configured(config: &Config) -> Self {
+        reference(config)
+    }
 }
 
 /// One member of the consumer group, with its way into the store.
@@ -128,6 +151,17 @@ impl<A: SessionAggregator, S: Storage<A>> Service<A, S> {
             progress: Arc::clone(&self.consumer.progress),
             stopper: self.consumer.stopper(),
         }
+    }
+
+    /// The same, but asks after an error whether there is something else to go on with.
+    ///
+    /// # Errors
+    /// See [`PipelineError`].
+    pub async fn run_renewed(
+        mut self,
+        renew: impl AsyncFnMut(&S) -> Option<Renewed<S, A>>,
+    ) -> Result<Totals, PipelineError> {
+        self.pipeline.run_renewed(self.consumer, renew).await
     }
 
     /// Runs until it is stopped, or drained where that was asked for.

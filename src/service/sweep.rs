@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::{Configured, renewed};
 use crate::{
     config::Config,
-    fold::SessionAggregator,
+    fold::{SessionAggregator, SideAggregators},
+    pipeline::Renewed,
     store::{Failure, Publication, SeenLogEnds, Store, StoreError, Sweep, SweepInstant, SweepScope},
     stream::{ReadProgress, SeenEnds},
 };
@@ -12,6 +14,7 @@ use crate::{
 /// Sweeps in an interval. Every instance may run one; Postgres lets one at a time through.
 #[derive(Debug)]
 pub struct Sweeper<A> {
+    config: Config,
     store: Store,
     aggregator: A,
     progress: Arc<ReadProgress>,
@@ -33,8 +36,8 @@ struct Rounds {
     held_off: u32,
 }
 
-impl<A: SessionAggregator> Sweeper<A> {
-    /// For the consumer whose progress this is.
+impl<A: Configured> Sweeper<A> {
+    /// For the consumer whose progress this is, by the configuration as it was loaded.
     pub fn new(config: &Config, store: Store, aggregator: A, progress: Arc<ReadProgress>) -> Self {
         let interval = config.sweep.interval;
         let scope = SweepScope {
@@ -47,11 +50,11 @@ impl<A: SessionAggregator> Sweeper<A> {
             max_sessions: config.sweep.max_sessions.get(),
             publication: Publication::Published,
         };
-        Self { store, aggregator, progress, group_id: config.kafka.group_id.clone(), scope, interval }
+        Self { config: config.clone(), store, aggregator, progress, group_id: config.kafka.group_id.clone(), scope, interval }
     }
 
     /// Runs until the tables turn out not to be what this build expects.
-    pub async fn run(&self) -> StoreError {
+    pub async fn run(&mut self) -> StoreError {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = Rounds::default();
@@ -59,7 +62,11 @@ impl<A: SessionAggregator> Sweeper<A> {
             ticks.tick().await;
             match self.round(&mut rounds).await {
                 Ok(()) => {}
-                Err(error) if error.failure == Failure::Setup => return error,
+                Err(error) if error.failure == Failure::Setup => {
+                    let renewed = renewed::<A>(&self.config, &self.store, &SideAggregators::default()).await;
+                    let Some(Renewed { store, aggregators, .. }) = renewed else { return error };
+                    (self.store, self.aggregator) = (store, aggregators.session);
+                }
                 Err(error) => tracing::warn!(%error, "sessions were not swept; trying again"),
             }
         }

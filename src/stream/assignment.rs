@@ -8,7 +8,10 @@ use rdkafka::{
     error::KafkaError,
 };
 
-use crate::record::{NextOffset, TopicPartition};
+use crate::{
+    event::Decoder,
+    record::{NextOffset, TopicPartition},
+};
 
 use super::{
     error::StreamError,
@@ -132,12 +135,22 @@ impl Poller {
         if assigned.is_empty() {
             return;
         }
+        self.grant_anew(assigned);
+    }
+
+    /// Grants everything anew, also what was granted before and never started: nobody may be left who would start it.
+    pub(super) fn renew(&mut self, decoder: Decoder) {
+        self.decoder = decoder;
+        self.grant_anew(self.consumer.context().all_granted());
+    }
+
+    fn grant_anew(&mut self, partitions: Vec<TopicPartition>) {
         // What still comes is not taken, so it does no harm if this fails.
-        let _ = self.consumer.pause(&list(&assigned));
-        for partition in &assigned {
+        let _ = self.consumer.pause(&list(partitions.iter().filter(|one| self.readings.contains_key(*one))));
+        for partition in &partitions {
             self.readings.entry(partition.clone()).and_modify(Reading::suspend);
         }
-        let leases = self.leases.grant(assigned);
+        let leases = self.leases.grant(partitions);
         self.discard_ended();
         self.tell(Notice::Granted(leases));
     }

@@ -12,6 +12,7 @@ use std::{
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
+    event::Decoder,
     record::{NextOffset, TopicPartition},
     store::Committed,
 };
@@ -112,6 +113,11 @@ impl Consumer {
     /// Grants these partitions anew, if they are still assigned: they will be read from their checkpoints again.
     pub fn restart(&self, partitions: Vec<TopicPartition>) {
         self.tell(Command::Restart(partitions));
+    }
+
+    /// Decodes like that from now on, and grants every partition anew: what is not committed is read again.
+    pub fn renew(&self, decoder: Decoder) {
+        self.tell(Command::Renew(decoder));
     }
 
     /// Lets Kafka's committed offsets follow the checkpoints.

@@ -1,29 +1,41 @@
 //! Places in logs, found exactly: where a log ends, and where a time is.
 //!
-//! A broker's answers to ListOffsets are taken as hints. Some brokers answer with the beginning of the last batch instead
-//! of the log's end, or with the log's beginning for a time after its last record.
+//! A broker's answers to ListOffsets are taken as hints. Some brokers answer with the beginning of a batch instead of the
+//! record in it, or with the log's beginning for a time after its last record.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    ClientContext, Message, Offset, Statistics, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
 };
+use uuid::Uuid;
 
 use crate::{
     config::KafkaConfig,
-    record::{NextOffset, RecordOffset, TopicPartition},
+    record::{NextOffset, TopicPartition},
 };
 
 use super::{
-    client::{self, LogToTracing},
+    client::{self, LogToTracing, prefer},
     error::StreamError,
     log_ends::LogEnds,
     log_reader::{LogRange, read_messages},
 };
 
-/// Where the next record of each partition will stand, seen by reading from where the broker says so. Blocks.
+/// A fetch of each partition has to be answered within this time.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Where the next record of each partition will stand, as the answer to a fetch says. Blocks.
 ///
 /// # Errors
 /// If Kafka can't be read.
@@ -31,18 +43,70 @@ pub fn exact_log_ends(
     config: &KafkaConfig,
     ends: &[LogEnds],
 ) -> Result<HashMap<TopicPartition, NextOffset>, StreamError> {
-    let to_the_end = |ends: &LogEnds| LogRange {
-        partition: ends.partition.clone(),
-        from: ends.latest,
-        to: NextOffset::new(i64::MAX),
-    };
-    let ranges: Vec<LogRange> = ends.iter().map(to_the_end).collect();
-    let mut found: HashMap<_, _> = ends.iter().map(|ends| (ends.partition.clone(), ends.latest)).collect();
-    read_messages(config, &ranges, |partition, message| {
-        found.insert(partition.clone(), RecordOffset::new(message.offset()).next());
-    })?;
-    Ok(found)
+    let mut settings = client::base(config);
+    prefer(&mut settings, "allow.auto.create.topics", "false");
+    prefer(&mut settings, "fetch.wait.max.ms", "25");
+    settings
+        .set("group.id", format!("sessionfold-reader-{}", Uuid::now_v7()))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("statistics.interval.ms", "50");
+    let consumer: BaseConsumer<LastStatistics> = settings.create_with_context(LastStatistics::default())?;
+    let mut list = TopicPartitionList::new();
+    for LogEnds { partition, latest, .. } in ends {
+        list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(latest.get()))?;
+    }
+    consumer.assign(&list).map_err(StreamError::Assign)?;
+    let begun = Instant::now();
+    loop {
+        // What is fetched is of no interest, but that it was.
+        while consumer.poll(POLL).is_some() {}
+        if let Some(found) = consumer.context().take().and_then(|statistics| high_watermarks(&statistics, ends)) {
+            return Ok(found);
+        }
+        if begun.elapsed() > PATIENCE {
+            let last_error = consumer.context().log.last_error();
+            return Err(StreamError::Unreachable { brokers: config.brokers.clone(), waited: PATIENCE, last_error });
+        }
+    }
 }
+
+/// None before each partition was fetched from.
+fn high_watermarks(statistics: &Statistics, ends: &[LogEnds]) -> Option<HashMap<TopicPartition, NextOffset>> {
+    let high = |LogEnds { partition, latest, .. }: &LogEnds| {
+        let seen = statistics.topics.get(&*partition.topic)?.partitions.get(&partition.partition)?;
+        (seen.hi_offset >= 0).then(|| (partition.clone(), NextOffset::new(seen.hi_offset).max(*latest)))
+    };
+    ends.iter().map(high).collect()
+}
+
+#[derive(Default)]
+struct LastStatistics {
+    log: LogToTracing,
+    statistics: Mutex<Option<Statistics>>,
+}
+
+impl LastStatistics {
+    fn take(&self) -> Option<Statistics> {
+        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for LastStatistics {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.log.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = Some(statistics);
+    }
+}
+
+impl ConsumerContext for LastStatistics {}
 
 /// The first record of each partition whose timestamp is not before `time`, or the log's end where there is none. Records
 /// behind it may be older: timestamps are the producers'. Blocks; a request takes up to `timeout`.
@@ -74,31 +138,30 @@ pub fn offsets_at(
             *place = NextOffset::new(offset).min(*place);
         }
     }
-    let before = older_than(config, &found, ends, time)?;
-    for partition in before {
-        let end = ends[&partition];
-        found.insert(partition, end);
+    let exact = first_not_older(config, &found, ends, time)?;
+    for (partition, place) in &mut found {
+        *place = exact.get(partition).copied().unwrap_or(ends[partition]);
     }
     Ok(found)
 }
 
-/// Where the record that was found is older than what was asked for, so that it is no answer.
-fn older_than(
+/// Reads from where the broker says so to the first record that is not older; normally that is the first one.
+fn first_not_older(
     config: &KafkaConfig,
     found: &HashMap<TopicPartition, NextOffset>,
     ends: &HashMap<TopicPartition, NextOffset>,
     time: DateTime<Utc>,
-) -> Result<Vec<TopicPartition>, StreamError> {
-    let one_record = |(partition, from): (&TopicPartition, &NextOffset)| {
-        let to = RecordOffset::new(from.get()).next();
-        (to <= ends[partition]).then(|| LogRange { partition: partition.clone(), from: *from, to })
-    };
-    let ranges: Vec<LogRange> = found.iter().filter_map(one_record).collect();
-    let mut older = Vec::new();
+) -> Result<HashMap<TopicPartition, NextOffset>, StreamError> {
+    let range =
+        |(partition, from): (&TopicPartition, &NextOffset)| LogRange { partition: partition.clone(), from: *from, to: ends[partition] };
+    let ranges: Vec<LogRange> = found.iter().map(range).collect();
+    let mut exact = HashMap::new();
     read_messages(config, &ranges, |partition, message| {
         if message.timestamp().to_millis().is_some_and(|millis| millis < time.timestamp_millis()) {
-            older.push(partition.clone());
+            return ControlFlow::Continue(());
         }
+        exact.insert(partition.clone(), NextOffset::new(message.offset()));
+        ControlFlow::Break(())
     })?;
-    Ok(older)
+    Ok(exact)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
     time::{Duration, Instant},
 };
 
@@ -57,14 +58,16 @@ pub fn read_logs(
 ) -> Result<(), StreamError> {
     read_messages(config, ranges, |partition, message| {
         take(partition, RecordOffset::new(message.offset()), decoder.decode(wire::record(message).wire()));
+        ControlFlow::Continue(())
     })
 }
 
-/// The same, as librdkafka gives them. A stretch that ends behind its log ends with the log.
+/// The same, as librdkafka gives them, until `take` has enough of a partition. A stretch that ends behind its log ends
+/// with the log.
 pub(super) fn read_messages(
     config: &KafkaConfig,
     ranges: &[LogRange],
-    mut take: impl FnMut(&TopicPartition, &BorrowedMessage<'_>),
+    mut take: impl FnMut(&TopicPartition, &BorrowedMessage<'_>) -> ControlFlow<()>,
 ) -> Result<(), StreamError> {
     let mut by_topic: BTreeMap<&str, Vec<&LogRange>> = BTreeMap::new();
     for range in ranges.iter().filter(|range| !range.is_empty()) {
@@ -109,7 +112,7 @@ impl<'r> TopicReader<'r> {
     fn read(
         mut self,
         config: &KafkaConfig,
-        take: &mut impl FnMut(&TopicPartition, &BorrowedMessage<'_>),
+        take: &mut impl FnMut(&TopicPartition, &BorrowedMessage<'_>) -> ControlFlow<()>,
     ) -> Result<(), StreamError> {
         let mut heard_at = Instant::now();
         while !self.unread.is_empty() {
@@ -151,14 +154,12 @@ impl<'r> TopicReader<'r> {
 fn receive(
     message: &BorrowedMessage<'_>,
     unread: &HashMap<i32, &LogRange>,
-    take: &mut impl FnMut(&TopicPartition, &BorrowedMessage<'_>),
+    take: &mut impl FnMut(&TopicPartition, &BorrowedMessage<'_>) -> ControlFlow<()>,
 ) -> Option<TopicPartition> {
     let range = unread.get(&message.partition())?;
     let offset = RecordOffset::new(message.offset());
-    if range.to.is_past(offset) {
-        take(&range.partition, message);
-    }
-    (offset.next() >= range.to).then(|| range.partition.clone())
+    let enough = range.to.is_past(offset) && take(&range.partition, message).is_break();
+    (enough || offset.next() >= range.to).then(|| range.partition.clone())
 }
 
 fn is_lasting(code: RDKafkaErrorCode) -> bool {

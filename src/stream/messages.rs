@@ -1,6 +1,7 @@
 //! What the polling thread and the pipeline tell each other, beside the batches.
 
 use crate::{
+    event::Decoder,
     record::{NextOffset, TopicPartition},
     store::Committed,
 };
@@ -28,6 +29,8 @@ pub(super) enum Command {
     Locate(Vec<Lease>),
     Start(Vec<(Lease, NextOffset)>),
     Restart(Vec<TopicPartition>),
+    /// Decode like that from now on, and grant everything anew.
+    Renew(Decoder),
     Commit(Committed),
     Close,
 }

@@ -53,7 +53,7 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Poller {
     pub(super) consumer: BaseConsumer<Callbacks>,
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     until: Until,
     /// Whether the group's offsets follow the checkpoints.
     commits_to_group: bool,
@@ -239,6 +239,7 @@ impl Poller {
             Command::Locate(leases) => self.locate(leases),
             Command::Start(positions) => self.start(positions),
             Command::Restart(partitions) => self.restart(&partitions),
+            Command::Renew(decoder) => self.renew(decoder),
             Command::Commit(committed) => self.commit(&committed),
             Command::Close => self.closing = true,
         }

@@ -78,6 +78,11 @@ impl Callbacks {
         shared.settled.then(|| shared.granted.len())
     }
 
+    /// What the group gave us, also what isn't read yet.
+    pub(super) fn all_granted(&self) -> Vec<TopicPartition> {
+        self.shared().granted.iter().cloned().collect()
+    }
+
     /// Grants partitions that no group is asked about.
     pub(super) fn grant_alone(&self, partitions: Vec<TopicPartition>) {
         {

@@ -125,7 +125,7 @@ pub async fn work_through(
     let log = Log::default();
     let _capturing = log.capture();
     let at_work = AtWork::watch(store.clone(), service.monitor());
-    let sweeper = Sweeper::new(&config, store, convergent(&config), Arc::clone(&at_work.monitor.progress));
+    let mut sweeper = Sweeper::new(&config, store, convergent(&config), Arc::clone(&at_work.monitor.progress));
     let sending = send_slowly(deployment, sent, pause_between_sends);
     let (committed, progress) = (|| at_work.monitor.counts.totals().records(), &at_work.monitor.progress);
     let scenario = async {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sessionfold::{
     event::EventKind,
@@ -135,7 +136,11 @@ async fn a_replay_tells_others_of_nothing_unless_it_is_asked_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_by_time_reads_the_records_of_that_time_only() {
     let deployment = Deployment::new(1).await;
-    let at = |minute: u8| prompt("s", minute, &format!("2026-03-01T09:{minute:02}:00Z"));
+    let at = |minute: u8| {
+        let time = format!("2026-03-01T09:{minute:02}:00Z");
+        let timestamp_millis = time.parse::<DateTime<Utc>>().unwrap().timestamp_millis();
+        GeneratedRecord { timestamp_millis, ..prompt("s", minute, &time) }
+    };
     deployment.send(&[at(1), at(2), at(3), at(4), at(5)]).await;
     let (from, to) = ("2026-03-01T09:01:30Z", "2026-03-01T09:04:00Z");
     let replayed = run_json(&deployment, &["replay", "--from", from, "--to", to, "--json"]);

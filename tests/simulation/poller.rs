@@ -11,6 +11,7 @@ use std::{
 };
 
 use sessionfold::{
+    event::Decoder,
     pipeline::Source,
     record::{NextOffset, RecordOffset, TopicPartition},
     store::Committed,
@@ -209,6 +210,10 @@ impl Reader {
 }
 
 impl Source for Reader {
+    fn renew(&self, _: Decoder) {
+        unreachable!("nothing is promoted here");
+    }
+
     fn lanes(&self) -> usize {
         LANES
     }
