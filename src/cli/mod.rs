@@ -2,6 +2,7 @@
 
 mod aggregators;
 mod check;
+mod completions;
 mod config;
 mod confirm;
 mod demo;
@@ -12,7 +13,9 @@ mod migrate;
 mod offsets;
 mod progress;
 mod run;
+mod sessions;
 mod summary;
+mod terminal;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -61,10 +64,16 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Show checkpoints, or decide how a halted partition goes on
     Offsets(offsets::OffsetsArgs),
+    /// List, show, export, finalize or delete sessions
+    Sessions(sessions::SessionsArgs),
     /// Compare what is stored with the fold of the stored events
     Verify(verify::VerifyArgs),
     /// Print the effective configuration, secrets masked
     Config,
+    /// Print a script that completes commands and options in a shell
+    ///
+    /// Example: sessionfold completions bash > ~/.local/share/bash-completion/completions/sessionfold
+    Completions(completions::CompletionsArgs),
     /// Run a command beside a private broker and a private Postgres
     Dev(dev::DevArgs),
 }
@@ -125,8 +134,10 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::Demo(args) => demo::execute(settings, args, sides).await,
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
         Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
+        Command::Sessions(args) => sessions::execute(settings.load()?, args).await,
         Command::Verify(args) => verify::execute(settings.load()?, args, sides).await,
         Command::Config => config::execute(&settings.load()?),
+        Command::Completions(args) => completions::execute(&args),
         Command::Dev(args) => dev::execute(args).await,
     }
 }

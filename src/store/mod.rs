@@ -27,6 +27,7 @@ mod stored;
 mod sweep;
 mod transaction;
 mod transitions;
+mod views;
 
 pub use adopted_offsets::AdoptedOffset;
 pub use aggregators::IncompleteAggregator;
@@ -45,6 +46,10 @@ pub use storage::{Storage, commit};
 pub use stored::{PageStart, Selection, StoredPage, StoredSession};
 pub use sweep::{SeenLogEnds, Sweep, SweepScope};
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
+pub use views::{
+    Direction, FailedExecution, InvalidCursor, PageSize, PromptLine, SessionCursor, SessionDetail, SessionFilter,
+    SessionOrder, SessionPage, SessionSort, SessionView, TransitionLine,
+};
 
 use std::{sync::Arc, time::Duration};
 
@@ -131,7 +136,7 @@ impl Store {
     /// holds the tables locked.
     pub async fn check_statements(&self) -> Result<usize, StoreError> {
         let mut connection = self.transactions.pool().acquire().await?;
-        let statements = || STATEMENTS.into_iter().chain(events::STATEMENTS);
+        let statements = || STATEMENTS.into_iter().chain(events::STATEMENTS).chain(views::statements());
         connection.execute("SET lock_timeout = '5s'").await?;
         for statement in statements() {
             connection.prepare(statement.into_sql_str()).await?;

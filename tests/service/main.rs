@@ -22,6 +22,7 @@ mod group;
 mod guarantees;
 mod reference;
 mod rights;
+mod sessions;
 mod sides;
 mod store;
 mod sweep;
