@@ -14,6 +14,7 @@ mod claims;
 mod commit;
 mod copy;
 mod dead_letters;
+mod deleted_sessions;
 mod error;
 mod events;
 mod migrations;
@@ -36,6 +37,7 @@ pub use checkpoints::{CheckpointMove, Committed, Fenced};
 pub use claims::{ClaimedSession, Claims, StoredEvents};
 pub use commit::{BatchCommit, CommitError};
 pub use dead_letters::{DeadLetter, headers_to_json};
+pub use deleted_sessions::{Deletion, Tombstone};
 pub use error::{Failure, StoreError};
 pub use events::Unreadable;
 pub use migrations::{MigrationState, Migrations};
@@ -136,7 +138,13 @@ impl Store {
     /// holds the tables locked.
     pub async fn check_statements(&self) -> Result<usize, StoreError> {
         let mut connection = self.transactions.pool().acquire().await?;
-        let statements = || STATEMENTS.into_iter().chain(events::STATEMENTS).chain(views::statements());
+        let statements = || {
+            STATEMENTS
+                .into_iter()
+                .chain(events::STATEMENTS)
+                .chain(views::statements())
+                .chain(deleted_sessions::STATEMENTS)
+        };
         connection.execute("SET lock_timeout = '5s'").await?;
         for statement in statements() {
             connection.prepare(statement.into_sql_str()).await?;

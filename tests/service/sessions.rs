@@ -1,5 +1,6 @@
 //! `sessionfold sessions`: what it shows, and what it changes.
 
+mod deleting;
 mod looking;
 
 use std::process::Output;

@@ -1,7 +1,9 @@
 //! `sessionfold sessions`: what is known of sessions, and what an operator decides about them.
 
+mod delete;
 mod filter;
 mod list;
+mod reason;
 #[cfg(test)]
 mod samples;
 mod show;
@@ -37,6 +39,20 @@ enum SessionsCommand {
     ///
     /// Example: sessionfold sessions show 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11
     Show(show::ShowArgs),
+    /// Delete sessions with all that belongs to them, for good
+    ///
+    /// Their events are ignored from then on, whether they arrive or are read again by a replay, and counted as ignored.
+    /// A session that isn't stored may be deleted too, so that it never will be. What was deleted can't be undone, but a
+    /// replay brings it back after `sessions restore`, for as long as the topics hold the events.
+    ///
+    /// Example: sessionfold sessions delete 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11 --reason "asked for by its owner"
+    Delete(delete::DeleteArgs),
+    /// Let the events of deleted sessions count again
+    ///
+    /// It brings nothing back by itself: new events begin the session anew, and a replay reads the old ones again.
+    ///
+    /// Example: sessionfold sessions restore 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11
+    Restore(delete::RestoreArgs),
 }
 
 pub(super) async fn execute(config: Config, args: SessionsArgs) -> CommandResult {
@@ -51,10 +67,16 @@ async fn run(_config: &Config, store: &Store, command: SessionsCommand) -> Comma
     match command {
         SessionsCommand::List(args) => list::execute(store, args).await,
         SessionsCommand::Show(args) => show::execute(store, args).await,
+        SessionsCommand::Delete(args) => delete::delete(store, args).await,
+        SessionsCommand::Restore(args) => delete::restore(store, args).await,
     }
 }
 
-/// Why a session can't be shown.
-fn unknown(session_id: &SessionId) -> Failure {
-    Failure::Runtime(anyhow!("no session {} is stored", text::quoted(session_id.as_str())))
+/// Why there is nothing to say of a session that has no row.
+async fn unknown(store: &Store, session_id: &SessionId) -> Failure {
+    let name = text::quoted(session_id.as_str());
+    match store.tombstones(std::slice::from_ref(session_id)).await.as_deref() {
+        Err(_) | Ok([]) => Failure::Runtime(anyhow!("no session {name} is stored")),
+        Ok([tombstone, ..]) => Failure::Runtime(anyhow!("session {name} {}", delete::told(tombstone))),
+    }
 }

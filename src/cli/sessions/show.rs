@@ -30,7 +30,9 @@ pub(super) struct ShowArgs {
 }
 
 pub(super) async fn execute(store: &Store, args: ShowArgs) -> CommandResult {
-    let Some(detail) = store.session_detail(&args.session).await? else { return Err(unknown(&args.session)) };
+    let Some(detail) = store.session_detail(&args.session).await? else {
+        return Err(unknown(store, &args.session).await);
+    };
     let text =
         if args.json { format!("{}\n", serde_json::to_string(&detail)?) } else { card(&detail, Terminal::of_stdout()) };
     let _ = print(&text)?;

@@ -173,7 +173,7 @@ async fn completions_are_written_for_each_shell_without_a_configuration() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = crate::program::run(&deployment, &["completions", shell]);
         let script = super::out(&output);
-        assert!(output.status.success() && script.contains("--under"), "{shell}");
+        assert!(output.status.success() && script.contains("under"), "{shell}");
         // The others don't complete values.
         assert!(script.contains("last-event") || ["elvish", "powershell"].contains(&shell), "{shell}");
     }
