@@ -50,7 +50,7 @@ pub use sweep::{SeenLogEnds, Sweep, SweepScope};
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 pub use views::{
     Direction, FailedExecution, InvalidCursor, PageSize, PromptLine, SessionCursor, SessionDetail, SessionFilter,
-    SessionOrder, SessionPage, SessionSort, SessionView, TransitionLine,
+    SessionOrder, SessionPage, SessionSort, SessionView, Timeline, TimelineCursor, TimelineEntry, TransitionLine,
 };
 
 use std::{sync::Arc, time::Duration};

@@ -157,7 +157,7 @@ mod tests {
         let id = SessionId::parse("s\x1b").unwrap();
         let tell = |stored, tombstone| intention(&id, stored, tombstone);
         let stored =
-            "s\\u{1b}: ended, 13 events, the last at 2026-03-01 09:12:31 UTC: is deleted with all that belongs to it";
+            "s\\u{1b}: ended, 9 events, the last at 2026-03-01 09:12:31 UTC: is deleted with all that belongs to it";
         assert_eq!(tell(Some(&session), None), stored);
         assert_eq!(tell(Some(&session), Some(&tombstone)), stored);
         assert_eq!(

@@ -1,6 +1,8 @@
 //! `sessionfold sessions`: what is known of sessions, and what an operator decides about them.
 
 mod delete;
+mod drawing;
+mod export;
 mod filter;
 mod list;
 mod reason;
@@ -8,6 +10,7 @@ mod reason;
 mod samples;
 mod show;
 mod text;
+mod timeline;
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
@@ -39,6 +42,19 @@ enum SessionsCommand {
     ///
     /// Example: sessionfold sessions show 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11
     Show(show::ShowArgs),
+    /// Draw what happened in a session, in order, with the changes of its status
+    ///
+    /// Each line says when it was, from the session's first event on; a tool execution has a bar for how long it took.
+    /// Changes of the status stand where they were written, which is later than their cause.
+    ///
+    /// Example: sessionfold sessions timeline 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11
+    Timeline(timeline::TimelineArgs),
+    /// Write sessions, or their events, as JSON lines
+    ///
+    /// In the order of their ids, each page as it is at that moment.
+    ///
+    /// Example: sessionfold sessions export --from 2026-03-01T00:00:00Z --events > march.jsonl
+    Export(export::ExportArgs),
     /// Delete sessions with all that belongs to them, for good
     ///
     /// Their events are ignored from then on, whether they arrive or are read again by a replay, and counted as ignored.
@@ -67,6 +83,8 @@ async fn run(_config: &Config, store: &Store, command: SessionsCommand) -> Comma
     match command {
         SessionsCommand::List(args) => list::execute(store, args).await,
         SessionsCommand::Show(args) => show::execute(store, args).await,
+        SessionsCommand::Timeline(args) => timeline::execute(store, args).await,
+        SessionsCommand::Export(args) => export::execute(store, args).await,
         SessionsCommand::Delete(args) => delete::delete(store, args).await,
         SessionsCommand::Restore(args) => delete::restore(store, args).await,
     }

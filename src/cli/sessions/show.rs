@@ -179,6 +179,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_is_counted() {
+        let mut detail = samples::detail();
+        detail.prompts.push(detail.prompts[2].clone());
+        (detail.session.prompt_count, detail.session.tool_failure_count) = (1_004, 8);
+        let text = card(&detail, Terminal { width: 80, colours: false });
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        let more = lines.iter().position(|line| *line == "… 1,000 more").unwrap();
+        assert!(lines[more - 1].starts_with("2m 10s") && lines[more + 1].starts_with("9m 41s"), "{text}");
+        assert_eq!(lines.last(), Some(&"… 7 before these"));
+    }
+
+    #[test]
     fn a_session_of_which_little_is_known_is_shown_too() {
         let mut detail = samples::detail();
         detail.session = samples::orphan();

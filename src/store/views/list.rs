@@ -146,6 +146,12 @@ impl PageSize {
     }
 }
 
+impl From<PageSize> for i64 {
+    fn from(PageSize(rows): PageSize) -> Self {
+        rows.into()
+    }
+}
+
 /// What a session is sorted by; exact, so that a position is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Value {

@@ -26,21 +26,24 @@ macro_rules! session_filter {
 
 mod cursor;
 mod detail;
+mod export;
 mod filter;
 mod list;
 mod session;
+mod timeline;
 
 pub use cursor::InvalidCursor;
 pub use detail::{FailedExecution, PromptLine, SessionDetail, TransitionLine};
 pub use filter::SessionFilter;
 pub use list::{Direction, PageSize, SessionCursor, SessionOrder, SessionPage, SessionSort};
 pub use session::SessionView;
+pub use timeline::{Timeline, TimelineCursor, TimelineEntry};
 
 use super::transaction::{Isolation, TransactionSpec};
 
 /// All statements of this room.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    list::STATEMENTS.into_iter().chain(detail::STATEMENTS)
+    list::STATEMENTS.into_iter().chain(detail::STATEMENTS).chain(export::STATEMENTS).chain(timeline::STATEMENTS)
 }
 
 /// Of one moment. `postgres.statement_timeout` holds: who looks shall not burden the tables for long.
