@@ -1,9 +1,11 @@
 //! A consumer and its pipeline, put together from the configuration, and what an operator wants to know before they
 //! start.
 
+mod finalize;
 mod preflight;
 mod sweep;
 
+pub use finalize::{NotFinalized, plan_end};
 pub use preflight::{Finding, preflight, preflight_database};
 pub use sweep::Sweeper;
 

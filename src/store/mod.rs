@@ -49,8 +49,9 @@ pub use stored::{PageStart, Selection, StoredPage, StoredSession};
 pub use sweep::{SeenLogEnds, Sweep, SweepScope};
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
 pub use views::{
-    Direction, FailedExecution, InvalidCursor, PageSize, PromptLine, SessionCursor, SessionDetail, SessionFilter,
-    SessionOrder, SessionPage, SessionSort, SessionView, Timeline, TimelineCursor, TimelineEntry, TransitionLine,
+    Direction, FailedExecution, InvalidCursor, LastEvents, PageSize, PromptLine, SessionCursor, SessionDetail,
+    SessionFilter, SessionOrder, SessionPage, SessionSort, SessionView, Timeline, TimelineCursor, TimelineEntry,
+    TransitionLine,
 };
 
 use std::{sync::Arc, time::Duration};

@@ -1,6 +1,8 @@
 //! `sessionfold sessions`: what it shows, and what it changes.
 
 mod deleting;
+mod finalizing;
+mod history;
 mod looking;
 
 use std::process::Output;

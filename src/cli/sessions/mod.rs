@@ -4,6 +4,7 @@ mod delete;
 mod drawing;
 mod export;
 mod filter;
+mod finalize;
 mod list;
 mod reason;
 #[cfg(test)]
@@ -55,6 +56,16 @@ enum SessionsCommand {
     ///
     /// Example: sessionfold sessions export --from 2026-03-01T00:00:00Z --events > march.jsonl
     Export(export::ExportArgs),
+    /// End a session by hand
+    ///
+    /// Sends an `ended` event to the topic of ends, since what isn't in the log would not survive a replay: with reason
+    /// `other`, and the text as its `action_description`. The running service folds it as any other event. A session that
+    /// speaks again is active again.
+    ///
+    /// Exit code 0 once the event is in the log, folded or not; 1 if it couldn't be sent.
+    ///
+    /// Example: sessionfold sessions finalize 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11 --reason "its machine is gone"
+    Finalize(finalize::FinalizeArgs),
     /// Delete sessions with all that belongs to them, for good
     ///
     /// Their events are ignored from then on, whether they arrive or are read again by a replay, and counted as ignored.
@@ -79,12 +90,13 @@ pub(super) async fn execute(config: Config, args: SessionsArgs) -> CommandResult
     result
 }
 
-async fn run(_config: &Config, store: &Store, command: SessionsCommand) -> CommandResult {
+async fn run(config: &Config, store: &Store, command: SessionsCommand) -> CommandResult {
     match command {
         SessionsCommand::List(args) => list::execute(store, args).await,
         SessionsCommand::Show(args) => show::execute(store, args).await,
         SessionsCommand::Timeline(args) => timeline::execute(store, args).await,
         SessionsCommand::Export(args) => export::execute(store, args).await,
+        SessionsCommand::Finalize(args) => finalize::execute(config, store, args).await,
         SessionsCommand::Delete(args) => delete::delete(store, args).await,
         SessionsCommand::Restore(args) => delete::restore(store, args).await,
     }

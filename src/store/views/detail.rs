@@ -4,7 +4,8 @@ use serde::Serialize;
 use sqlx::{PgConnection, postgres::PgRow};
 
 use crate::{
-    event::{EventTime, SessionId},
+    event::{Event, EventTime, SessionId},
+    fold::Status,
     store::{Store, error::StoreError},
 };
 
@@ -41,7 +42,20 @@ const TRANSITIONS: &str = "/* view_transitions */
     ORDER BY session_version DESC, id DESC
     LIMIT 1";
 
-pub(super) const STATEMENTS: [&str; 4] = [SESSION, PROMPTS, FAILURES, TRANSITIONS];
+const LAST: &str = "/* view_last_events */
+    SELECT (SELECT max(emitted_at) FROM lifecycle_events WHERE session_id = $1 AND kind = 'started') AS start,
+        (SELECT max(emitted_at) FROM lifecycle_events WHERE session_id = $1 AND kind = 'ended') AS end,
+        greatest((SELECT max(emitted_at) FROM prompts WHERE session_id = $1),
+            (SELECT max(emitted_at) FROM tool_executions WHERE session_id = $1)) AS activity";
+
+const END: &str = "/* view_end */
+    SELECT s.status
+    FROM sessions s
+    JOIN lifecycle_events l ON l.session_id = s.session_id AND l.kind = 'ended' AND l.emitted_at = $2
+        AND l.causation_id = $3
+    WHERE s.session_id = $1";
+
+pub(super) const STATEMENTS: [&str; 6] = [SESSION, PROMPTS, FAILURES, TRANSITIONS, LAST, END];
 
 /// How many prompts from either end.
 const PROMPTS_SHOWN: i64 = 2;
@@ -86,6 +100,15 @@ pub struct TransitionLine {
     pub occurred_at: EventTime,
 }
 
+/// When a session's last events of some kinds were emitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastEvents {
+    pub start: Option<EventTime>,
+    pub end: Option<EventTime>,
+    /// A prompt or a tool execution.
+    pub activity: Option<EventTime>,
+}
+
 impl TransitionLine {
     pub(super) fn read(row: &PgRow) -> Result<Self, StoreError> {
         let row = ViewRow { table: "transitions", row };
@@ -105,6 +128,35 @@ impl Store {
     /// If Postgres can't be asked.
     pub async fn session_detail(&self, session_id: &SessionId) -> Result<Option<SessionDetail>, StoreError> {
         self.transactions.run(&VIEW, async |connection| read(connection, session_id.as_str()).await).await
+    }
+
+    /// When a session's last events were.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked.
+    pub async fn last_events(&self, session_id: &SessionId) -> Result<LastEvents, StoreError> {
+        let body = async |connection: &mut PgConnection| {
+            let row = sqlx::query(LAST).bind(session_id.as_str()).fetch_one(connection).await?;
+            let row = ViewRow { table: "events", row: &row };
+            let [start, end, activity] = ["start", "end", "activity"].map(|column| row.nullable_time(column));
+            Ok::<_, StoreError>(LastEvents { start: start?, end: end?, activity: activity? })
+        };
+        self.transactions.run(&VIEW, body).await
+    }
+
+    /// The status of a session in which this end is stored; none where it is not.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked.
+    pub async fn status_with_end(&self, end: &Event) -> Result<Option<Status>, StoreError> {
+        let body = async |connection: &mut PgConnection| {
+            let query = sqlx::query_scalar(END).bind(end.session_id.as_str()).bind(end.emitted_at.as_utc());
+            Ok::<_, StoreError>(query.bind(end.causation_id).fetch_optional(connection).await?)
+        };
+        let status: Option<String> = self.transactions.run(&VIEW, body).await?;
+        let known =
+            |status: String| Status::from_name(&status).ok_or_else(|| StoreError::corrupt("sessions", "status"));
+        status.map(known).transpose()
     }
 
     /// The rows of these sessions, in the order asked for; those without one are left out.

@@ -33,7 +33,7 @@ mod session;
 mod timeline;
 
 pub use cursor::InvalidCursor;
-pub use detail::{FailedExecution, PromptLine, SessionDetail, TransitionLine};
+pub use detail::{FailedExecution, LastEvents, PromptLine, SessionDetail, TransitionLine};
 pub use filter::SessionFilter;
 pub use list::{Direction, PageSize, SessionCursor, SessionOrder, SessionPage, SessionSort};
 pub use session::SessionView;

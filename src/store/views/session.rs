@@ -105,7 +105,7 @@ impl<'r> ViewRow<'r> {
         self.parse(column, |instant: DateTime<Utc>| EventTime::from_utc(instant).ok())
     }
 
-    fn nullable_time(&self, column: &str) -> Result<Option<EventTime>, StoreError> {
+    pub(super) fn nullable_time(&self, column: &str) -> Result<Option<EventTime>, StoreError> {
         self.parse(column, |instant: Option<DateTime<Utc>>| instant.map(EventTime::from_utc).transpose().ok())
     }
 }
