@@ -232,3 +232,12 @@ pub(super) const TIMELINE: &str = "\
  +12:31.5  ■ end                      prompt_input_exit
  +12:31.9  ~ status                   active -> ended (event)
 ";
+
+#[test]
+fn the_operators_guide_shows_what_is_printed() {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    for shown in [TABLE, CARD, TIMELINE] {
+        let indented: String = shown.lines().map(|line| format!("    {line}\n")).collect();
+        assert!(guide.contains(&indented), "{indented}");
+    }
+}
