@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use sessionfold::{
-    event::SessionId,
+    event::{Decoded, Decoder, Event, SessionId, WireRecord},
+    fold::{BatchFold, Wanted},
     generate::{GeneratedRecord, Generator, Shape},
     pipeline::Totals,
     service::{Service, open_store},
+    store::{BatchCommit, CommitError},
     stream::Until,
 };
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use crate::{
     deployment::{Deployment, MAX_VALUE_BYTES, drain},
@@ -189,6 +191,75 @@ async fn deletions_that_race_with_two_writers_leave_nothing_behind_and_take_noth
     assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
 }
 
+fn event(record: &GeneratedRecord) -> Event {
+    let wire = WireRecord { value: record.value.as_deref(), kind_header: None, timestamp: None };
+    let Decoded::Event(event) = Decoder::default().decode(wire) else { panic!("no event") };
+    *event
+}
+
+/// What two transactions of a batch do, with a deletion in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_read_before_a_deletion_meets_a_conflict_and_then_a_tombstone() {
+    let deployment = Deployment::new(1).await;
+    two_sessions(&deployment).await;
+    let (store, aggregators) = (open_store(&deployment.config()), deployment.aggregators());
+    for session in ["a", "new"] {
+        let event = event(&prompt(session, 9, "2026-03-01T09:00:30Z"));
+        let wanted = Wanted::everything_of(vec![&event]);
+        let standing = store.standing(&aggregators, &wanted).await.unwrap();
+        assert!(standing.deleted.is_empty());
+        let mut fold = BatchFold::new(&aggregators, standing);
+        fold.push(&event);
+        let folded = store.finish_fold(fold).await.unwrap();
+        assert_eq!((folded.outcome.applied, folded.changes.len()), (1, 1));
+        let id = SessionId::parse(session).unwrap();
+        store.delete_session(&id, None).await.unwrap();
+
+        let (moves, dead_letters) = (&[], &[]);
+        let batch =
+            BatchCommit { group_id: "g", moves, aggregators: &aggregators, changes: &folded.changes, dead_letters };
+        let committed = store.commit(&batch).await;
+        assert!(matches!(committed, Err(CommitError::Conflict)), "{session}: {committed:?}");
+        assert_eq!(rows_of(&deployment, session).await, 0);
+        let standing = store.standing(&aggregators, &wanted).await.unwrap();
+        assert_eq!(standing.deleted, [id].into());
+    }
+}
+
+/// A row that nobody can see yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_waits_for_a_row_that_is_being_inserted() {
+    let deployment = Deployment::new(1).await;
+    let (mut writer, store) = (deployment.connect().await, open_store(&deployment.config()));
+    writer.execute("BEGIN").await.unwrap();
+    writer
+        .execute(
+            "INSERT INTO sessions (session_id, status, correlation_id, run_count, prompt_count, tool_count,
+                tool_failure_count, tools_used_count, tool_usage, event_count, first_event_at, last_event_at, aggregator,
+                state, version)
+            VALUES ('a', 'active', gen_random_uuid(), 1, 0, 0, 0, 0, '{}', 7, now(), now(), 'convergent/1', '{}', 1)",
+        )
+        .await
+        .unwrap();
+    let a = SessionId::parse("a").unwrap();
+    let mut watcher = deployment.connect().await;
+    let commit = async {
+        let waiting = async || is_waited_for(&mut watcher).await;
+        until("the deletion waits", Duration::from_secs(5), waiting).await;
+        writer.execute("COMMIT").await.unwrap();
+    };
+    let (deleted, ()) = tokio::join!(store.delete_session(&a, None), commit);
+    assert_eq!(deleted.unwrap().event_count, Some(7));
+    assert_eq!(rows_of(&deployment, "a").await, 0);
+}
+
+/// Whether a deletion waits for writers.
+async fn is_waited_for(connection: &mut PgConnection) -> bool {
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'ExclusiveLock'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+    sqlx::query_scalar(waits).fetch_one(connection).await.unwrap()
+}
+
 /// The sweep locks rows before it writes them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_waits_for_a_sweep_under_way_and_is_no_deadlock() {
@@ -201,9 +272,7 @@ async fn a_deletion_waits_for_a_sweep_under_way_and_is_no_deadlock() {
     let deletion = store.delete_session(&b, None);
     let mut watcher = deployment.connect().await;
     let rest = async {
-        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'ExclusiveLock'
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
-        let waiting = async || sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut watcher).await.unwrap();
+        let waiting = async || is_waited_for(&mut watcher).await;
         until("the deletion waits", Duration::from_secs(5), waiting).await;
         sweep.execute("UPDATE sessions SET version = version + 1 WHERE session_id = 'b'").await.unwrap();
         sweep.execute("COMMIT").await.unwrap();
