@@ -4,6 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use crate::{
     config::{Config, KafkaConfig},
+    event::EventKind,
     generate::{Generator, Shape},
     stream::{KindTopics, Producer, create_topics, produce},
 };
@@ -71,16 +72,25 @@ pub(super) async fn execute(config: Config, args: GenerateArgs) -> CommandResult
 
 /// Which of the configured topics takes which kind: by the ends of their names, which the default ones have too.
 fn topics_by_kind(topics: &[String]) -> anyhow::Result<KindTopics> {
-    let find = |part: &str| {
-        let found = topics.iter().find(|topic| topic.contains(part)).cloned();
-        found.with_context(|| format!("kafka.topics: none has `{part}` in its name, so its kind has no topic"))
-    };
+    let topic = |kind| topic_of_kind(topics, kind);
     Ok(KindTopics {
-        started: find("session.started")?,
-        ended: find("session.ended")?,
-        prompt: find("prompt.submitted")?,
-        tool: find("tool.executed")?,
+        started: topic(EventKind::Started)?,
+        ended: topic(EventKind::Ended)?,
+        prompt: topic(EventKind::Prompt)?,
+        tool: topic(EventKind::Tool)?,
     })
+}
+
+/// The configured topic of this kind.
+pub(super) fn topic_of_kind(topics: &[String], kind: EventKind) -> anyhow::Result<String> {
+    let part = match kind {
+        EventKind::Started => "session.started",
+        EventKind::Ended => "session.ended",
+        EventKind::Prompt => "prompt.submitted",
+        EventKind::Tool => "tool.executed",
+    };
+    let found = topics.iter().find(|topic| topic.contains(part)).cloned();
+    found.with_context(|| format!("kafka.topics: none has `{part}` in its name, so its kind has no topic"))
 }
 
 /// Sends all records of a shape and waits until the broker has them. Returns how many.

@@ -2,20 +2,23 @@
 
 mod aggregators;
 mod check;
+mod completions;
 mod config;
 mod confirm;
 mod demo;
 mod dev;
-mod generations;
 mod generate;
+mod generations;
 mod logging;
 mod migrate;
 mod offsets;
 mod progress;
 mod replay;
 mod run;
+mod sessions;
 mod signals;
 mod summary;
+mod terminal;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -64,6 +67,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Show checkpoints, or decide how a halted partition goes on
     Offsets(offsets::OffsetsArgs),
+    /// List, show, export, finalize or delete sessions
+    Sessions(sessions::SessionsArgs),
     /// Compare what is stored with the fold of the stored events
     Verify(verify::VerifyArgs),
     /// Fold what the logs hold once more, into the live tables or a generation
@@ -72,6 +77,10 @@ enum Command {
     Generations(generations::GenerationsArgs),
     /// Print the effective configuration, secrets masked
     Config,
+    /// Print a script that completes commands and options in a shell
+    ///
+    /// Example: sessionfold completions bash > ~/.local/share/bash-completion/completions/sessionfold
+    Completions(completions::CompletionsArgs),
     /// Run a command beside a private broker and a private Postgres
     Dev(dev::DevArgs),
 }
@@ -132,10 +141,12 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::Demo(args) => demo::execute(settings, args, sides).await,
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
         Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
+        Command::Sessions(args) => sessions::execute(settings.load()?, args).await,
         Command::Verify(args) => verify::execute(settings.load()?, args, sides).await,
         Command::Replay(args) => replay::execute(settings.load()?, args, sides).await,
         Command::Generations(args) => generations::execute(settings.load()?, args, sides).await,
         Command::Config => config::execute(&settings.load()?),
+        Command::Completions(args) => completions::execute(&args),
         Command::Dev(args) => dev::execute(args).await,
     }
 }

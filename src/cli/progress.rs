@@ -128,10 +128,7 @@ mod tests {
     #[test]
     fn a_bar_tells_the_share_the_rate_and_the_time_left() {
         let line = bar(250_000, 1_000_000, Duration::from_secs(5));
-        assert_eq!(
-            line,
-            "[#######-----------------------]  25%       250,000 of 1,000,000  50,000/s  0:15 left"
-        );
+        assert_eq!(line, "[#######-----------------------]  25%       250,000 of 1,000,000  50,000/s  0:15 left");
         assert_eq!(clock(3_723), "1:02:03");
         assert!(bar(0, 0, Duration::ZERO).contains("100%"));
     }

@@ -90,7 +90,10 @@ pub(super) async fn execute(config: Config, args: ReplayArgs, sides: SideAggrega
     with_aggregators!(config, sides, |aggregators| {
         if store.is_some() && args.into.is_none() && aggregators.session.depends_on_order() {
             let why = "what it makes of a session depends on the order of arrival; rebuild with --into";
-            return Err(Failure::Usage(anyhow!("aggregator {} can't be replayed in place: {why}", config.aggregator.kind)));
+            return Err(Failure::Usage(anyhow!(
+                "aggregator {} can't be replayed in place: {why}",
+                config.aggregator.kind
+            )));
         }
         replay(&target, &live, &args, aggregators).await
     })
@@ -146,7 +149,10 @@ async fn replay<A: SessionAggregator + Clone>(
     let Some(outcome) = watch(service, &plan, target).await? else { return Err(stopped()) };
     if outcome.totals.halted > 0 {
         let halted = outcome.totals.halted;
-        return Err(anyhow!("{halted} partition(s) no longer hold what was to be read, see above; --restart reads what there is").into());
+        return Err(anyhow!(
+            "{halted} partition(s) no longer hold what was to be read, see above; --restart reads what there is"
+        )
+        .into());
     }
     store.finish_replay(&plan.name).await?;
     let timed_out = match &args.into {

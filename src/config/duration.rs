@@ -11,7 +11,10 @@ pub(super) const LONGEST: Duration = Duration::from_secs(87_600 * 3_600);
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads a sum of numbers with units, larger units first.
-pub(super) fn parse(text: &str) -> Result<Duration, Refusal> {
+///
+/// # Errors
+/// If the text is of another form, or a number without a unit.
+pub fn parse(text: &str) -> Result<Duration, Refusal> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(without_unit(text));
     }

@@ -26,6 +26,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use client::ClientValue;
+pub use duration::parse as parse_duration;
 pub use error::{ConfigError, Origin, Refusal};
 pub use kafka::KafkaConfig;
 pub use postgres::PostgresUrl;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct OutOfRange(pub &'static str);
 
 /// A count: 0 to 2^63 - 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Count(i64);
 
 impl Count {

@@ -20,6 +20,8 @@ use super::{
 pub struct Outcome {
     pub applied: u64,
     pub duplicates: u64,
+    /// Of sessions that were deleted.
+    pub ignored: u64,
     /// Which events, counted from 0 in the order in which they were pushed, and why.
     pub rejected: Vec<(usize, Rejection)>,
 }
@@ -48,8 +50,13 @@ impl<'e, 'a, A: SessionAggregator> BatchFold<'e, 'a, A> {
     }
 
     pub fn push(&mut self, event: &'e Event) {
+        self.pushed += 1;
         let session = match self.sessions.get_mut(&event.session_id) {
             Some(session) => session,
+            None if self.standing.deleted.contains(&event.session_id) => {
+                self.outcome.ignored += 1;
+                return;
+            }
             None => {
                 let session = Session::open(self.aggregators, &mut self.standing, &event.session_id);
                 self.sessions.entry(event.session_id.clone()).or_insert(session)
@@ -58,9 +65,8 @@ impl<'e, 'a, A: SessionAggregator> BatchFold<'e, 'a, A> {
         match session.take(&self.aggregators.session, event) {
             Fate::Applied => self.outcome.applied += 1,
             Fate::Duplicate => self.outcome.duplicates += 1,
-            Fate::Rejected(rejection) => self.outcome.rejected.push((self.pushed, rejection)),
+            Fate::Rejected(rejection) => self.outcome.rejected.push((self.pushed - 1, rejection)),
         }
-        self.pushed += 1;
     }
 
     /// The sessions of which something can't be carried on: their stored events must be handed to [`Self::finish`].
@@ -128,5 +134,48 @@ impl<'e, A: SessionAggregator> Refold<'e, '_, A> {
         let mut changes: Vec<_> = changes.collect();
         changes.sort_unstable_by(|a, b| a.session_id.cmp(&b.session_id));
         Folded { changes, outcome: self.outcome }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use crate::{
+        event::{Body, Count, EventTime, Prompt, RedactedText},
+        fold::Convergent,
+    };
+
+    use super::*;
+
+    fn prompt(session: &str, id: u128) -> Event {
+        Event {
+            session_id: SessionId::parse(session).unwrap(),
+            entity_id: Uuid::nil(),
+            correlation_id: Uuid::nil(),
+            causation_id: Uuid::nil(),
+            emitted_at: EventTime::parse("2026-03-01T00:00:00Z").unwrap(),
+            task_id: None,
+            action_description: RedactedText::of(""),
+            body: Body::Prompt(Prompt {
+                prompt_id: Uuid::from_u128(id),
+                prompt_preview: RedactedText::of(""),
+                prompt_length: Count::new(0).unwrap(),
+                detected_intent: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn events_of_a_deleted_session_are_ignored_and_change_nothing() {
+        let aggregators = Aggregators::new(Convergent::default());
+        let deleted = [SessionId::parse("deleted").unwrap()].into();
+        let mut fold = BatchFold::new(&aggregators, Standing { deleted, ..Standing::default() });
+        let events = [prompt("deleted", 1), prompt("kept", 1), prompt("deleted", 1), prompt("kept", 1)];
+        events.iter().for_each(|event| fold.push(event));
+        let folded = fold.finish(std::iter::empty());
+        assert_eq!(folded.outcome, Outcome { applied: 1, duplicates: 1, ignored: 2, rejected: Vec::new() });
+        assert_eq!(folded.changes.len(), 1);
+        assert_eq!(folded.changes[0].session_id.as_str(), "kept");
     }
 }

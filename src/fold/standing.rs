@@ -1,6 +1,6 @@
 //! What a fold needs to know of the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::value::RawValue;
 
@@ -88,10 +88,13 @@ pub struct Standing<S> {
     pub events: HashMap<SessionId, HashMap<EventKey, Event>>,
     /// The side aggregators' states that events in the batch belong to.
     pub side_states: HashMap<SessionId, Vec<LoadedSideState>>,
+    /// Sessions that an operator deleted: their events are ignored.
+    pub deleted: HashSet<SessionId>,
 }
 
 impl<S> Default for Standing<S> {
     fn default() -> Self {
-        Self { sessions: HashMap::new(), events: HashMap::new(), side_states: HashMap::new() }
+        let deleted = HashSet::new();
+        Self { sessions: HashMap::new(), events: HashMap::new(), side_states: HashMap::new(), deleted }
     }
 }

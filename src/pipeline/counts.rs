@@ -16,6 +16,7 @@ use crate::{
 pub struct Totals {
     pub applied: u64,
     pub duplicates: u64,
+    /// Of kinds that the configuration says to ignore, or of sessions that were deleted.
     pub ignored: u64,
     /// What the aggregator rejected, kept as dead letters or not.
     pub rejected: BTreeMap<Rejection, u64>,
@@ -55,10 +56,12 @@ impl Totals {
         self.applied + self.duplicates + self.rejected() + self.ignored + self.dead_letters()
     }
 
-    /// Takes in what became of a batch's events.
+    /// Takes in what became of a batch's events, once.
     pub(super) fn take(&mut self, outcome: &Outcome) {
         self.applied = outcome.applied;
         self.duplicates = outcome.duplicates;
+        // Beside the records that are no events.
+        self.ignored += outcome.ignored;
         self.rejected.clear();
         for (_, rejection) in &outcome.rejected {
             *self.rejected.entry(*rejection).or_default() += 1;

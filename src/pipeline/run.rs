@@ -11,7 +11,9 @@ use crate::{
     event::{Decoder, Event},
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
-    store::{self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, StoreError},
+    store::{
+        self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, StoreError,
+    },
     stream::{Batch, Lease, Notice, ReadProgress},
 };
 

@@ -147,7 +147,7 @@ pub async fn make_generation(
     let (config, store) = at_schema(config, live, name)?;
     store.migrate().await?;
     let settings = serde_json::to_value(Settings::of(&config.aggregator)).unwrap_or(Value::Null);
-    store.name_generation(name, &settings).await?;
+    store.name_generation(name, &settings, live).await?;
     let generation = store.generation().await?;
     let store = store.bound_to(generation.id);
     Ok(OtherGeneration { generation, config, store })

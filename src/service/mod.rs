@@ -1,12 +1,14 @@
 //! A consumer and its pipeline, put together from the configuration, and what an operator wants to know before they
 //! start.
 
+mod finalize;
 mod generation;
 mod preflight;
 mod promotion;
 mod replay;
 mod sweep;
 
+pub use finalize::{NotFinalized, plan_end};
 pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, renewed, settings_of};
 pub use preflight::{Finding, preflight, preflight_database};
 pub use promotion::{Promoter, PromotionError};

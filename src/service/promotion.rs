@@ -26,9 +26,13 @@ pub enum PromotionError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
-    #[error("replay {replay} into generation {generation} has not come to its end; `sessionfold replay --into {generation}` goes on with it")]
+    #[error(
+        "replay {replay} into generation {generation} has not come to its end; `sessionfold replay --into {generation}` goes on with it"
+    )]
     Unfinished { generation: GenerationName, replay: ReplayName },
-    #[error("{partition} was not replayed into generation {generation}; `sessionfold replay --into {generation}` reads it")]
+    #[error(
+        "{partition} was not replayed into generation {generation}; `sessionfold replay --into {generation}` reads it"
+    )]
     NotReplayed { generation: GenerationName, partition: TopicPartition },
     #[error("the log of {partition} no longer has {gone} offsets that generation {generation} would need; rebuild it")]
     Gone { generation: GenerationName, partition: TopicPartition, gone: u64 },

@@ -50,7 +50,15 @@ impl<A: Configured> Sweeper<A> {
             max_sessions: config.sweep.max_sessions.get(),
             publication: Publication::Published,
         };
-        Self { config: config.clone(), store, aggregator, progress, group_id: config.kafka.group_id.clone(), scope, interval }
+        Self {
+            config: config.clone(),
+            store,
+            aggregator,
+            progress,
+            group_id: config.kafka.group_id.clone(),
+            scope,
+            interval,
+        }
     }
 
     /// Runs until the tables turn out not to be what this build expects.

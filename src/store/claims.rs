@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    Store, checkpoints,
+    Store, checkpoints, deleted_sessions,
     error::StoreError,
     events::{self, StoredEvent},
     stored,
@@ -87,8 +87,8 @@ impl Store {
         self.transactions.run(&SPEC, body).await
     }
 
-    /// The stored events of these sessions, and what their rows say at that moment. Of a session with an event that
-    /// this build can't read there is neither.
+    /// The stored events of these sessions, and what their rows say at that moment. Of a session that was deleted, or
+    /// has an event that this build can't read, there is neither.
     ///
     /// # Errors
     /// If Postgres can't be asked.
@@ -107,6 +107,8 @@ impl Store {
                 Err(_) => stored.retain(|id, _| id.as_str() != session_id),
             })
             .await?;
+            let deleted = deleted_sessions::among(connection, &ids).await?;
+            stored.retain(|id, _| !deleted.contains(id));
             Ok::<_, StoreError>(stored)
         };
         self.transactions.run(&SPEC, body).await

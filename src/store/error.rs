@@ -60,7 +60,9 @@ impl StoreError {
     /// Whether the circuit breaker counts it. A statement that took too long, or waited for a lock for too long, was ended
     /// by a Postgres that answers.
     pub(super) fn says_that_postgres_is_away(&self) -> bool {
-        matches!(self.failure, Failure::Unavailable | Failure::InDoubt) && !self.is_statement_timeout() && !self.is_lock_timeout()
+        matches!(self.failure, Failure::Unavailable | Failure::InDoubt)
+            && !self.is_statement_timeout()
+            && !self.is_lock_timeout()
     }
 
     /// A stored row that this build can't have written.

@@ -26,7 +26,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use crate::event::{Body, Event, EventTime, RedactedText, SessionId, TaskId};
+use crate::event::{Body, Event, EventKind, EventTime, RedactedText, SessionId, TaskId};
 
 use super::{copy::RowWriter, error::StoreError};
 
@@ -163,6 +163,16 @@ pub(super) async fn for_each_readable(
     for_each_row(sqlx::query(prompts::OF_SESSIONS).bind(sessions), connection, prompts::read, &mut take).await?;
     for_each_row(sqlx::query(tools::OF_SESSIONS).bind(sessions), connection, tools::read, &mut take).await?;
     for_each_row(sqlx::query(lifecycle::OF_SESSIONS).bind(sessions), connection, lifecycle::read, &mut take).await
+}
+
+/// Reads an event of this kind from a row that has the columns of its table.
+pub(super) fn read(kind: EventKind, row: &PgRow) -> Result<Event, Unreadable> {
+    let stored = match kind {
+        EventKind::Started | EventKind::Ended => lifecycle::read(row),
+        EventKind::Prompt => prompts::read(row),
+        EventKind::Tool => tools::read(row),
+    };
+    stored.map(|stored| stored.event)
 }
 
 /// A statement with its arguments.

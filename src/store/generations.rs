@@ -123,14 +123,21 @@ impl Store {
         self.generation().await.is_ok_and(|found| found.id != bound)
     }
 
-    /// Says what freshly made tables are.
+    /// Says what freshly made tables are. Sessions that were deleted from the live ones are not brought back by them.
     ///
     /// # Errors
     /// If Postgres refuses.
-    pub async fn name_generation(&self, name: &GenerationName, settings: &Value) -> Result<(), StoreError> {
+    pub async fn name_generation(
+        &self,
+        name: &GenerationName,
+        settings: &Value,
+        live: &Store,
+    ) -> Result<(), StoreError> {
+        let tombstones = promotion::copy_tombstones(live.schema(), &self.schema);
         let body = async |connection: &mut PgConnection| {
             let query = sqlx::query(NAME).bind(Uuid::now_v7()).bind(name.as_str()).bind(Json(settings));
-            query.execute(connection).await?;
+            query.execute(&mut *connection).await?;
+            sqlx::raw_sql(AssertSqlSafe(tombstones.as_str())).execute(connection).await?;
             Ok::<_, StoreError>(())
         };
         self.transactions.run(&WRITE_SPEC, body).await

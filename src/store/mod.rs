@@ -14,6 +14,7 @@ mod claims;
 mod commit;
 mod copy;
 mod dead_letters;
+mod deleted_sessions;
 mod dry_run;
 mod error;
 mod events;
@@ -30,6 +31,7 @@ mod stored;
 mod sweep;
 mod transaction;
 mod transitions;
+mod views;
 
 pub use adopted_offsets::AdoptedOffset;
 pub use aggregators::IncompleteAggregator;
@@ -38,6 +40,7 @@ pub use checkpoints::{CheckpointMove, Committed, Fenced};
 pub use claims::{ClaimedSession, Claims, StoredEvents};
 pub use commit::{BatchCommit, CommitError};
 pub use dead_letters::{DeadLetter, headers_to_json};
+pub use deleted_sessions::{Deletion, Tombstone};
 pub use dry_run::DryRun;
 pub use error::{Failure, StoreError};
 pub use events::Unreadable;
@@ -52,15 +55,20 @@ pub(crate) use sessions::written_version;
 pub use storage::{Storage, commit};
 pub use stored::{PageStart, Selection, StoredPage, StoredSession};
 pub use sweep::{SeenLogEnds, Sweep, SweepInstant, SweepScope};
-pub use transitions::Publication;
 pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
+pub use transitions::Publication;
+pub use views::{
+    Direction, FailedExecution, InvalidCursor, LastEvents, PageSize, PromptLine, SessionCursor, SessionDetail,
+    SessionFilter, SessionOrder, SessionPage, SessionSort, SessionView, Timeline, TimelineCursor, TimelineEntry,
+    TransitionLine,
+};
 
 use std::{sync::Arc, time::Duration};
 
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 44] = [
+const STATEMENTS: &[&str] = &[
     adopted_offsets::INSERT,
     adopted_offsets::READ,
     sweep::LOCK,
@@ -154,7 +162,14 @@ impl Store {
     /// holds the tables locked.
     pub async fn check_statements(&self) -> Result<usize, StoreError> {
         let mut connection = self.transactions.pool().acquire().await?;
-        let statements = || STATEMENTS.into_iter().chain(events::STATEMENTS);
+        let statements = || {
+            STATEMENTS
+                .iter()
+                .copied()
+                .chain(events::STATEMENTS)
+                .chain(views::statements())
+                .chain(deleted_sessions::STATEMENTS)
+        };
         connection.execute("SET lock_timeout = '5s'").await?;
         for statement in statements() {
             connection.prepare(statement.into_sql_str()).await?;

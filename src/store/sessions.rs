@@ -56,6 +56,7 @@ pub(super) const UPDATE: &str = concat!(
         AND (n.read_digest IS NULL OR s.event_digest = n.read_digest)"
 );
 
+/// Sessions that were deleted are left out.
 pub(super) const INSERT: &str = concat!(
     "/* insert_sessions */ INSERT INTO sessions (",
     folded_columns!(),
@@ -63,7 +64,8 @@ pub(super) const INSERT: &str = concat!(
     folded_columns!(),
     ", $26::text[] FROM ",
     folded_rows!(),
-    " ON CONFLICT (session_id) DO NOTHING"
+    " WHERE NOT EXISTS (SELECT FROM deleted_sessions d WHERE d.session_id = n.session_id)
+    ON CONFLICT (session_id) DO NOTHING"
 );
 
 /// Rows on their way to the database, a vector a column.

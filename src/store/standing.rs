@@ -19,11 +19,15 @@ use super::{
     transaction::{Isolation, TransactionSpec},
 };
 
-/// The state is read only where it is this aggregator's.
+/// The state is read only where it is this aggregator's. A session that was deleted has a row without a version.
 pub(super) const SESSIONS: &str = "/* read_sessions */
     SELECT s.session_id, s.version, s.status, CASE WHEN s.aggregator = $2 THEN s.state END, s.event_digest, s.sides
     FROM unnest($1::text[]) AS k(session_id)
-    JOIN sessions s ON s.session_id = k.session_id";
+    JOIN sessions s ON s.session_id = k.session_id
+    UNION ALL
+    SELECT d.session_id, NULL, NULL, NULL, NULL, NULL
+    FROM unnest($1::text[]) AS k(session_id)
+    JOIN deleted_sessions d ON d.session_id = k.session_id";
 
 /// Repeatable read, so that versions, states and events are of one moment. Whether that moment still lasts is checked
 /// by the versions when the result is committed.
@@ -80,7 +84,7 @@ impl Store {
 }
 
 /// A row of [`SESSIONS`].
-type SessionRow<S> = (String, i64, String, Option<Json<S>>, Option<Vec<u8>>, Vec<String>);
+type SessionRow<S> = (String, Option<i64>, Option<String>, Option<Json<S>>, Option<Vec<u8>>, Option<Vec<String>>);
 
 async fn read<A: SessionAggregator>(
     connection: &mut PgConnection,
@@ -121,6 +125,10 @@ async fn read_sessions<A: SessionAggregator>(
     let rows = sqlx::query_as::<_, SessionRow<A::State>>(SESSIONS).bind(&ids);
     for row in rows.bind(aggregators.session.id().to_string()).fetch_all(connection).await? {
         let (session_id, session) = loaded(row)?;
+        let Some(session) = session else {
+            standing.deleted.insert(session_id);
+            continue;
+        };
         if session.folded.is_none() && aggregators.session.depends_on_order() {
             return Err(StoreError::other_aggregator(aggregators.session.id()));
         }
@@ -129,11 +137,14 @@ async fn read_sessions<A: SessionAggregator>(
     Ok(())
 }
 
-fn loaded<S>(row: SessionRow<S>) -> Result<(SessionId, LoadedSession<S>), StoreError> {
+/// A session as it was read; none where it was deleted.
+fn loaded<S>(row: SessionRow<S>) -> Result<(SessionId, Option<LoadedSession<S>>), StoreError> {
     let (session_id, version, status, state, digest, sides) = row;
     let session_id = SessionId::parse(&session_id).map_err(|_| StoreError::corrupt("sessions", "session_id"))?;
+    let (Some(version), Some(status)) = (version, status) else { return Ok((session_id, None)) };
     let status = Status::from_name(&status).ok_or_else(|| StoreError::corrupt("sessions", "status"))?;
     let digest = digest.and_then(|bytes| EventSetDigest::from_bytes(&bytes));
     let folded = state.zip(digest).map(|(Json(state), digest)| FoldedState { state, digest });
-    Ok((session_id, LoadedSession { version: Version::from_stored(version), status, folded, sides }))
+    let sides = sides.unwrap_or_default();
+    Ok((session_id, Some(LoadedSession { version: Version::from_stored(version), status, folded, sides })))
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::{
-    Store, aggregators,
+    Store, aggregators, deleted_sessions,
     error::StoreError,
     events::{self, StoredEvent, Unreadable},
     transaction::{Isolation, TransactionSpec},
@@ -115,6 +115,8 @@ pub struct StoredPage<S> {
     pub folded: Vec<SessionChange<'static, S>>,
     /// Sessions that are in none of the others but `sessions`, since some of their events can't be read.
     pub unreadable: HashMap<SessionId, BTreeSet<Unreadable>>,
+    /// Sessions that were deleted, and of which something is stored all the same.
+    pub deleted: HashSet<SessionId>,
     /// Sessions whose order of arrival isn't known, where the aggregator asks for it.
     pub unordered: HashSet<SessionId>,
     /// Stored events in all.
@@ -159,6 +161,7 @@ async fn read_page<A: SessionAggregator>(
     let all = rows.chain(without_row.iter().map(|session_id| (session_id.clone(), None)));
     let ids: Vec<&str> =
         sessions.iter().map(|session| &session.session_id).chain(&without_row).map(SessionId::as_str).collect();
+    let deleted = deleted_sessions::among(connection, &ids).await?;
     let mut fold = StoredFold::new(aggregators, all);
     let mut unreadable: HashMap<SessionId, BTreeSet<Unreadable>> = HashMap::new();
     events::for_each_readable(connection, &ids, |session_id, stored| match stored {
@@ -172,7 +175,7 @@ async fn read_page<A: SessionAggregator>(
     .await?;
     let (mut folded, unordered, events) = fold.finish();
     folded.retain(|change| !unreadable.contains_key(&change.session_id));
-    Ok(StoredPage { sessions, without_row, folded, unreadable, unordered, events, next })
+    Ok(StoredPage { sessions, without_row, folded, unreadable, deleted, unordered, events, next })
 }
 
 /// A fold of stored events. Where their order of arrival matters they are gathered first; where not, a long session

@@ -145,10 +145,12 @@ impl Store {
     /// # Errors
     /// If Postgres refuses.
     pub async fn sweep<A: SessionAggregator>(&self, aggregator: &A, scope: &SweepScope) -> Result<Sweep, StoreError> {
-        self.transactions.run(&SPEC, async |connection| {
-            generations::check(connection, self.generation).await?;
-            sweep(connection, aggregator, scope).await
-        }).await
+        self.transactions
+            .run(&SPEC, async |connection| {
+                generations::check(connection, self.generation).await?;
+                sweep(connection, aggregator, scope).await
+            })
+            .await
     }
 }
 
@@ -181,10 +183,7 @@ async fn sweep<A: SessionAggregator>(
 }
 
 /// None while there is a backlog.
-async fn asked_about(
-    connection: &mut PgConnection,
-    instant: &SweepInstant,
-) -> Result<Option<EventTime>, StoreError> {
+async fn asked_about(connection: &mut PgConnection, instant: &SweepInstant) -> Result<Option<EventTime>, StoreError> {
     let (group_id, topics, within) = match instant {
         SweepInstant::At(instant) => return Ok(Some(*instant)),
         SweepInstant::CaughtUp { group_id, topics, within } => (group_id, topics, within),

@@ -152,8 +152,11 @@ fn first_not_older(
     ends: &HashMap<TopicPartition, NextOffset>,
     time: DateTime<Utc>,
 ) -> Result<HashMap<TopicPartition, NextOffset>, StreamError> {
-    let range =
-        |(partition, from): (&TopicPartition, &NextOffset)| LogRange { partition: partition.clone(), from: *from, to: ends[partition] };
+    let range = |(partition, from): (&TopicPartition, &NextOffset)| LogRange {
+        partition: partition.clone(),
+        from: *from,
+        to: ends[partition],
+    };
     let ranges: Vec<LogRange> = found.iter().map(range).collect();
     let mut exact = HashMap::new();
     read_messages(config, &ranges, |partition, message| {

@@ -59,6 +59,9 @@ impl<A: SessionAggregator> Verification<'_, A> {
         report.events += page.events;
         for session in &page.sessions {
             let found = match folded.get(&session.session_id) {
+                _ if page.deleted.contains(&session.session_id) => {
+                    vec![Difference::of_session(&session.session_id, "a row", "nothing, since it was deleted")]
+                }
                 Some(change) => fields::differences(self.aggregators, session, change),
                 None if page.unreadable.contains_key(&session.session_id) => Vec::new(),
                 None => vec![Difference::of_session(&session.session_id, "a row", "no row, since it has no events")],
@@ -70,8 +73,12 @@ impl<A: SessionAggregator> Verification<'_, A> {
         }
         for session_id in &page.without_row {
             let has_events = folded.contains_key(session_id) || page.unreadable.contains_key(session_id);
-            let expected = if has_events { "a row, since it has events" } else { "nothing, since it has no events" };
-            report.add(session_id, vec![Difference::of_session(session_id, "missing", expected)]);
+            let (stored, expected) = match (page.deleted.contains(session_id), has_events) {
+                (true, _) => ("events", "nothing, since it was deleted"),
+                (false, true) => ("missing", "a row, since it has events"),
+                (false, false) => ("missing", "nothing, since it has no events"),
+            };
+            report.add(session_id, vec![Difference::of_session(session_id, stored, expected)]);
             differing.push(session_id.clone());
         }
         for (session_id, values) in &page.unreadable {

@@ -69,8 +69,8 @@ impl<A: SessionAggregator> Verification<'_, A> {
 
 type Repairs<S> = (Vec<SessionChange<'static, S>>, Vec<Snapshot>);
 
-/// What can be written of these sessions: not one without events, nor one whose order of arrival is asked for and not
-/// known.
+/// What can be written of these sessions: not one without events, nor one that was deleted, nor one whose order of
+/// arrival is asked for and not known.
 fn repairs<A: SessionAggregator>(
     aggregators: &Aggregators<A>,
     page: StoredPage<A::State>,
@@ -86,7 +86,7 @@ fn repairs<A: SessionAggregator>(
     let (mut changes, mut snapshots) = (Vec::new(), Vec::new());
     for mut change in page.folded {
         let is_ordered = !in_order || (change.read.is_some() && !page.unordered.contains(&change.session_id));
-        if differs(&change.session_id) && is_ordered {
+        if differs(&change.session_id) && is_ordered && !page.deleted.contains(&change.session_id) {
             let row = rows.get(&change.session_id).copied();
             let (state, snapshot) = expected(&aggregators.session, &change.folded.state, row);
             change.folded.state = state;

@@ -143,8 +143,10 @@ async fn a_generation_with_another_timeout_is_promoted_under_load_without_a_gap_
         "SELECT count(*) FROM sessionfold.sessions WHERE session_id LIKE 'silent-%' AND status = 'timed_out'";
     assert_eq!(count(timed_out).await, 40, "readers see the promoted ones at once");
     for instance in &instances {
-        until("each instance goes on with it", PATIENCE, async || instance.said("another generation was promoted: going on with it") > 0)
-            .await;
+        until("each instance goes on with it", PATIENCE, async || {
+            instance.said("another generation was promoted: going on with it") > 0
+        })
+        .await;
     }
     let sent_until_now = flow.sent();
     let sent = flow.end(sent_until_now + 5_000).await;

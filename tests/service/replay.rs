@@ -113,8 +113,10 @@ async fn a_replay_fills_the_gap_that_an_adopted_checkpoint_left() {
     let rest = run_json(&deployment, &["replay", "--to", &offsets, "--topic", topic, "--json"]);
     assert_eq!(rest["records"], 500);
     assert_tables_equal(&deployment, &expected).await;
-    let published: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM transitions WHERE NOT withheld").fetch_one(&mut connection).await.unwrap();
+    let published: i64 = sqlx::query_scalar("SELECT count(*) FROM transitions WHERE NOT withheld")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     let all: i64 = sqlx::query_scalar("SELECT count(*) FROM transitions").fetch_one(&mut connection).await.unwrap();
     assert!(published > 0 && published <= all);
 }

@@ -161,8 +161,8 @@ async fn assert_checkpoints_add_up(connection: &mut PgConnection, records: u64) 
     let sum: i64 = sqlx::query_scalar(
         "SELECT coalesce(sum(next_offset), 0)::bigint FROM checkpoints WHERE NOT starts_with(group_id, 'replay:')",
     )
-        .fetch_one(connection)
-        .await
-        .unwrap();
+    .fetch_one(connection)
+    .await
+    .unwrap();
     assert_eq!(u64::try_from(sum).unwrap(), records, "checkpoints");
 }

@@ -11,7 +11,7 @@ use sessionfold::{
 
 use crate::{
     records::is_unstorable,
-    tables::{Letter, Moved, Row, Tables, Transition},
+    tables::{Happened, Letter, Moved, Row, Tables, Transition},
 };
 
 /// Everything that a commit writes, on its own feet, so that it can happen later.
@@ -127,7 +127,10 @@ impl Tables {
         if !partitions.is_empty() {
             return Err(CommitError::Fenced(Fenced { partitions }));
         }
-        let stands = |change: &Change| self.sessions.get(&change.session).map(|row| row.version) == change.read;
+        let stands = |change: &Change| {
+            let is_left_out = change.read.is_none() && self.deleted.contains(&change.session);
+            !is_left_out && self.sessions.get(&change.session).map(|row| row.version) == change.read
+        };
         if !write.changes.iter().all(stands) {
             return Err(CommitError::Conflict);
         }
@@ -143,7 +146,7 @@ impl Tables {
     fn apply(&mut self, write: Write) {
         for step in write.moves {
             self.checkpoints.insert(step.partition.clone(), step.next);
-            self.moved.push(Moved::ByCommit(step));
+            self.happened.push(Happened::Moved(Moved::ByCommit(step)));
         }
         for change in write.changes {
             self.apply_change(change);

@@ -85,6 +85,11 @@ impl Gate {
         self.waiting.borrow().front().map(|(_, call)| *call)
     }
 
+    /// Whether a call waits whose batch was folded by what was read before.
+    pub fn is_between_reading_and_writing(&self) -> bool {
+        self.waiting.borrow().iter().any(|(_, call)| matches!(call, Call::FinishFold | Call::Commit))
+    }
+
     pub fn release(&self, outcome: Outcome) {
         self.released.set(Some(outcome));
     }

@@ -96,7 +96,7 @@ fn a_schedule_always_runs_alike() {
 /// A simulation in which nothing goes wrong would find nothing.
 #[test]
 fn the_schedules_get_everywhere() {
-    let traces = (0..400).flat_map(|seed| world::run(&tree(seed).current(), &side::aggregators()).1);
+    let traces = (0..1_000).flat_map(|seed| world::run(&tree(seed).current(), &side::aggregators()).1);
     let traces = traces.collect::<Vec<_>>().join("\n");
     let outcomes = [
         Outcome::Proceed,
@@ -116,8 +116,8 @@ fn the_schedules_get_everywhere() {
     for call in ["Checkpoints", "CreateCheckpoints", "Standing", "FinishFold"] {
         assert!(traces.contains(&format!("{call} {}", Outcome::Proceed)), "no call {call}");
     }
-    for what in ["conflict", "fenced", "refused", "left after"] {
-        assert!(traces.contains(&format!(": {what}")), "never {what}");
+    for what in ["conflict", "fenced", "refused", "left after", "finds a session deleted", "conflict with a deletion"] {
+        assert!(traces.contains(&format!(": {what}\n")) || traces.contains(&format!(": {what} ")), "never {what}");
     }
     for change in ["was (active|orphan), is timed_out", "was timed_out, is (active|orphan)"] {
         assert!(Regex::new(change).unwrap().is_match(&traces), "no session {change}");

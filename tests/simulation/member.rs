@@ -41,11 +41,8 @@ impl Member {
         let poller = Rc::new(RefCell::new(Poller::new(number, Rc::clone(broker), trace.clone())));
         let gate = Rc::<Gate>::default();
         let store = Memory { member: number, tables: Rc::clone(tables), gate: Rc::clone(&gate), trace: trace.clone() };
-        let options = PipelineOptions {
-            group_id: "group".to_owned(),
-            keep_rejected: false,
-            publication: Publication::Published,
-        };
+        let options =
+            PipelineOptions { group_id: "group".to_owned(), keep_rejected: false, publication: Publication::Published };
         let mut pipeline = Pipeline::new(store, aggregators.clone(), options);
         let reader = Reader::new(Rc::clone(&poller));
         // The runtime's budget of a task knows nothing of futures that are polled by hand.

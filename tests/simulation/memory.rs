@@ -91,7 +91,11 @@ impl Storage<Convergent> for Memory {
         if wanted.is_nothing(&aggregators.sides) {
             return Ok(Standing::default());
         }
-        self.read(Call::Standing, |tables| standing(tables, aggregators, wanted)).await
+        let standing = self.read(Call::Standing, |tables| standing(tables, aggregators, wanted)).await?;
+        if !standing.deleted.is_empty() {
+            self.note("finds a session deleted");
+        }
+        Ok(standing)
     }
 
     async fn finish_fold<'e>(
@@ -113,9 +117,11 @@ impl Storage<Convergent> for Memory {
         let outcome = self.gate.pass(Call::Commit).await;
         let write = Write::of(batch);
         self.note(&format!("Commit of {} {outcome}", write.moves()));
+        let deleted = write.sessions().intersection(&self.tables.borrow().deleted).count();
         let result = self.write(outcome, write);
         match &result {
             Ok(()) => {}
+            Err(CommitError::Conflict) if deleted > 0 => self.note("conflict with a deletion"),
             Err(CommitError::Conflict) => self.note("conflict"),
             Err(CommitError::Fenced(_)) => self.note("fenced"),
             Err(CommitError::Store(_)) => self.note("refused"),
@@ -140,6 +146,8 @@ pub fn standing(
     wanted: &Wanted<'_>,
 ) -> Standing<ConvergentState> {
     let mut standing = Standing::default();
+    let unknown = wanted.of_unknown_sessions.iter().map(|event| &event.session_id);
+    standing.deleted = unknown.filter(|session| tables.deleted.contains(*session)).cloned().collect();
     let is_stored = |event: &&&Event| tables.sessions.contains_key(&event.session_id);
     let found: Vec<&Event> = wanted.of_unknown_sessions.iter().filter(is_stored).copied().collect();
     for event in &found {

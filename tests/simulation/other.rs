@@ -21,7 +21,7 @@ pub fn commit(
     let Some(expected) = tables.checkpoints.get(partition).copied() else { return };
     let records: Vec<(Record, Decoded)> = (expected.get()..expected.get() + i64::from(count))
         .map_while(|offset| broker.read(partition, NextOffset::new(offset)))
-        .map(|(record, decoded)| (record, without_unstorable(decoded)))
+        .map(|(record, decoded)| (record, without_unstorable(tables, decoded)))
         .collect();
     if records.is_empty() {
         return;
@@ -54,9 +54,12 @@ fn as_event(decoded: &Decoded) -> Option<&Event> {
     if let Decoded::Event(event) = decoded { Some(event) } else { None }
 }
 
-fn without_unstorable(decoded: Decoded) -> Decoded {
+/// What a deleted session's event is, the store never finds out.
+fn without_unstorable(tables: &Tables, decoded: Decoded) -> Decoded {
     match decoded {
-        Decoded::Event(event) if is_unstorable(&event) => Decoded::Refused(Refusal::new(Reason::Unstorable, "refused")),
+        Decoded::Event(event) if is_unstorable(&event) && !tables.deleted.contains(&event.session_id) => {
+            Decoded::Refused(Refusal::new(Reason::Unstorable, "refused"))
+        }
         decoded => decoded,
     }
 }

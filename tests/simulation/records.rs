@@ -28,6 +28,10 @@ pub fn at(seconds: i64) -> EventTime {
     EventTime::from_utc(chrono::DateTime::from_timestamp(START + seconds, 0).unwrap()).unwrap()
 }
 
+pub fn session_id(number: u8) -> SessionId {
+    SessionId::parse(&format!("s{number}")).unwrap()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Started,
@@ -104,7 +108,7 @@ impl RecordSpec {
             Kind::Bad | Kind::Ignored => return None,
         };
         Some(Event {
-            session_id: SessionId::parse(&format!("s{}", self.session)).unwrap(),
+            session_id: session_id(self.session),
             entity_id: id,
             correlation_id: id,
             causation_id: id,

@@ -33,6 +33,10 @@ pub enum Step {
     OtherCommits { partition: usize, records: u8 },
     /// An operator moves a checkpoint to that record, or to the end of the log.
     MoveCheckpoint { partition: usize, to: u8 },
+    /// An operator deletes a session.
+    Delete { session: u8 },
+    /// An operator restores a session that was deleted, if no batch is under way that may have read otherwise.
+    Restore { session: u8 },
     /// Sessions that fell silent by then are timed out.
     Sweep { second: u16 },
     /// Time passes.
@@ -60,6 +64,8 @@ impl Step {
             1 => member().prop_map(|member| Step::Hear { member }),
             1 => (partition(), 1..6_u8).prop_map(|(partition, records)| Step::OtherCommits { partition, records }),
             1 => (partition(), 0..12_u8).prop_map(|(partition, to)| Step::MoveCheckpoint { partition, to }),
+            1 => (0..2_u8).prop_map(|session| Step::Delete { session }),
+            2 => (0..2_u8).prop_map(|session| Step::Restore { session }),
             1 => (3_550..3_800_u16).prop_map(|second| Step::Sweep { second }),
             2 => (1..6_000_u16).prop_map(|millis| Step::Wait { millis }),
         ]
@@ -90,6 +96,8 @@ impl fmt::Display for Step {
             Step::MoveCheckpoint { partition, to } => {
                 write!(f, "an operator moves the checkpoint of events[{partition}] to {to}")
             }
+            Step::Delete { session } => write!(f, "an operator deletes s{session}"),
+            Step::Restore { session } => write!(f, "an operator restores s{session}"),
             Step::Sweep { second } => write!(f, "the sweep asks about {second} s"),
             Step::Wait { millis } => write!(f, "{millis} ms pass"),
         }

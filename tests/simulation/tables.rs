@@ -70,6 +70,14 @@ pub enum Moved {
     ByOperator(TopicPartition, NextOffset),
 }
 
+/// Something that the model follows, in the order in which it happened.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    Moved(Moved),
+    Deleted(SessionId),
+    Restored(SessionId),
+}
+
 #[derive(Default)]
 pub struct Tables {
     pub checkpoints: BTreeMap<TopicPartition, NextOffset>,
@@ -79,8 +87,9 @@ pub struct Tables {
     pub aggregates: BTreeMap<(SessionId, String, String), String>,
     pub transitions: Vec<Transition>,
     pub dead_letters: Vec<Letter>,
+    pub deleted: BTreeSet<SessionId>,
     /// What the model has not looked at yet.
-    pub moved: Vec<Moved>,
+    pub happened: Vec<Happened>,
     /// When each session was found timed out, if nothing changed it since.
     pub timed_out: BTreeMap<SessionId, EventTime>,
     /// A commit whose answer was lost, and which happens before anything else is written.
@@ -117,12 +126,31 @@ impl Tables {
         }
     }
 
+    /// An operator deletes a session. A commit under way comes before, since it holds its locks.
+    pub fn delete(&mut self, session: &SessionId) {
+        self.land();
+        self.deleted.insert(session.clone());
+        self.sessions.remove(session);
+        self.events.remove(session);
+        self.aggregates.retain(|(of, ..), _| of != session);
+        self.transitions.retain(|transition| transition.session != *session);
+        self.timed_out.remove(session);
+        self.happened.push(Happened::Deleted(session.clone()));
+    }
+
+    pub fn restore(&mut self, session: &SessionId) {
+        self.land();
+        if self.deleted.remove(session) {
+            self.happened.push(Happened::Restored(session.clone()));
+        }
+    }
+
     /// An operator decides where a partition goes on.
     pub fn move_checkpoint(&mut self, partition: &TopicPartition, next: NextOffset) {
         self.land();
         if let Some(checkpoint) = self.checkpoints.get_mut(partition) {
             *checkpoint = next;
-            self.moved.push(Moved::ByOperator(partition.clone(), next));
+            self.happened.push(Happened::Moved(Moved::ByOperator(partition.clone(), next)));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     member::Member,
     model::Model,
     other,
-    records::at,
+    records::{at, session_id},
     steps::{MEMBERS, Step},
     tables::Tables,
     trace::Trace,
@@ -112,6 +112,17 @@ impl World {
                 let partition = partition(*number);
                 let next = self.broker.borrow().end(&partition).min(sessionfold::record::NextOffset::new((*to).into()));
                 self.tables.borrow_mut().move_checkpoint(&partition, next);
+            }
+            Step::Delete { session } => {
+                let mut tables = self.tables.borrow_mut();
+                tables.delete(&session_id(*session));
+                self.told = tables.transitions.len();
+            }
+            Step::Restore { session } => {
+                let is_between = |member: &Member| member.gate.is_between_reading_and_writing();
+                if !self.members.iter().flatten().any(is_between) {
+                    self.tables.borrow_mut().restore(&session_id(*session));
+                }
             }
             Step::Sweep { second } => {
                 self.tables.borrow_mut().sweep(&self.aggregators.session, at((*second).into()));

@@ -105,17 +105,10 @@ mod tests {
 
     #[test]
     fn a_diff_has_its_numbers_first_and_then_examples() {
-        let field = FieldDifference {
-            field: "status".to_owned(),
-            first: "active".into(),
-            second: "timed\u{1b}[2J_out".into(),
-        };
-        let example = DifferingSession {
-            session_id: "s-1".to_owned(),
-            in_first: true,
-            in_second: true,
-            fields: vec![field],
-        };
+        let field =
+            FieldDifference { field: "status".to_owned(), first: "active".into(), second: "timed\u{1b}[2J_out".into() };
+        let example =
+            DifferingSession { session_id: "s-1".to_owned(), in_first: true, in_second: true, fields: vec![field] };
         let only =
             DifferingSession { session_id: "s-2".to_owned(), in_first: false, in_second: true, fields: Vec::new() };
         let difference = GenerationDiff {

@@ -56,7 +56,9 @@ fn parse(text: &str, log: &str) -> Result<Bound, String> {
     }
     let offsets: Option<Vec<_>> = text.split(',').map(offset).collect();
     let allowed = || {
-        format!("allowed: {log}, a time like 2026-03-01T09:00:00Z, or offsets like TOPIC:PARTITION:OFFSET, separated by commas")
+        format!(
+            "allowed: {log}, a time like 2026-03-01T09:00:00Z, or offsets like TOPIC:PARTITION:OFFSET, separated by commas"
+        )
     };
     offsets.map(Bound::Offsets).ok_or_else(allowed)
 }

@@ -70,7 +70,8 @@ impl Store {
     pub async fn promote_generation(&self, promotion: &Promotion<'_>) -> Result<(), StoreError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         loop {
-            let result = self.transactions.run(&SPEC, async |connection| self.promote(connection, promotion).await).await;
+            let result =
+                self.transactions.run(&SPEC, async |connection| self.promote(connection, promotion).await).await;
             match result {
                 // Somebody reads or writes for longer than others should wait for us.
                 Err(error) if error.is_lock_timeout() && backoff.attempts() + 1 < MOST_ATTEMPTS => {
@@ -125,7 +126,8 @@ async fn id_of(connection: &mut PgConnection, schema: &str) -> Result<uuid::Uuid
 }
 
 /// What operators decided, and what nobody has heard yet.
-fn carry_over(live: &str, next: &str) -> [String; 5] {
+fn carry_over(live: &str, next: &str) -> [String; 8] {
+    let tombstones = copy_tombstones(live, next);
     let (live, next) = (quoted(live), quoted(next));
     let letter = "topic, partition, record_offset, record_timestamp, key, value, headers, reason, field_path, detail,
         status, attempts, created_at";
@@ -133,6 +135,17 @@ fn carry_over(live: &str, next: &str) -> [String; 5] {
     let transition = "id, session_id, session_version, from_status, to_status, cause, occurred_at, payload, attempts,
         last_error";
     [
+        tombstones,
+        // What was deleted since the generation was made.
+        format!(
+            "/* delete_what_was_deleted */
+            DELETE FROM {next}.sessions s USING {next}.deleted_sessions d WHERE d.session_id = s.session_id"
+        ),
+        format!(
+            "/* restore_what_was_restored */
+            DELETE FROM {next}.deleted_sessions n
+            WHERE NOT EXISTS (SELECT FROM {live}.deleted_sessions o WHERE o.session_id = n.session_id)"
+        ),
         format!(
             "/* carry_over_letters_decided */
             UPDATE {next}.dead_letters n SET status = o.status, attempts = o.attempts
@@ -170,6 +183,16 @@ fn carry_over(live: &str, next: &str) -> [String; 5] {
             UPDATE {live}.transitions SET withheld = true WHERE published_at IS NULL AND NOT withheld"
         ),
     ]
+}
+
+/// Sessions that were deleted stay so.
+pub(super) fn copy_tombstones(live: &str, next: &str) -> String {
+    format!(
+        "/* copy_tombstones */
+        INSERT INTO {}.deleted_sessions SELECT * FROM {}.deleted_sessions ON CONFLICT (session_id) DO NOTHING",
+        quoted(next),
+        quoted(live)
+    )
 }
 
 /// The group goes on where the replay ended.

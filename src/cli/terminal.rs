@@ -1,0 +1,157 @@
+//! What is printed for people: it fits the terminal, and no text that came from elsewhere steers it.
+
+use std::{
+    fmt::Write as _,
+    io::{ErrorKind, IsTerminal, Write as _, stdout},
+};
+
+use unicode_width::UnicodeWidthChar;
+
+/// Where the terminal doesn't say how wide it is, and where there is none.
+const WIDTH: usize = 120;
+/// Narrower ones wrap lines.
+const LEAST_WIDTH: usize = 60;
+
+/// How standard output is to be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terminal {
+    /// In columns.
+    pub(super) width: usize,
+    pub(super) colours: bool,
+}
+
+impl Terminal {
+    pub(super) fn of_stdout() -> Self {
+        let is_terminal = stdout().is_terminal();
+        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let width = told.or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)));
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { width: width.unwrap_or(WIDTH).max(LEAST_WIDTH), colours: is_terminal && !no_color }
+    }
+
+    pub(super) fn paint(self, colour: Colour, text: &str) -> String {
+        if self.colours { format!("\x1b[{}m{text}\x1b[0m", colour as u8) } else { text.to_owned() }
+    }
+}
+
+/// By the number that terminals know it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colour {
+    Bold = 1,
+    Dim = 2,
+    Red = 31,
+    Green = 32,
+    Yellow = 33,
+}
+
+/// Whether somebody still reads what is printed.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    Reads,
+    /// It closed the pipe, as `head` does, which is no failure.
+    Left,
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// If that fails, but for a reader who left.
+pub(super) fn print(text: &str) -> std::io::Result<Reader> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Reader::Reads),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Left),
+        Err(error) => Err(error),
+    }
+}
+
+/// A text without anything that a terminal would obey or not show: control characters, marks of direction and the like
+/// are written as escapes.
+pub(super) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '"' | '\'' => shown.push(c),
+            // It only asks for the coloured form of the character before.
+            '\u{fe0f}' => {}
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
+}
+
+/// How many columns a text without control characters takes.
+pub(super) fn columns(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// The text, or its beginning and `…` where it takes more columns.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let fits = c.width().unwrap_or(0) <= room;
+        room = room.saturating_sub(c.width().unwrap_or(0));
+        fits
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// The text, cut or filled up with spaces to this many columns.
+pub(super) fn left(text: &str, width: usize) -> String {
+    let mut text = cut(text, width);
+    let _ = write!(text, "{:1$}", "", width.saturating_sub(columns(&text)));
+    text
+}
+
+/// The same, with the spaces in front.
+pub(super) fn right(text: &str, width: usize) -> String {
+    let text = cut(text, width);
+    format!("{:1$}{text}", "", width.saturating_sub(columns(&text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_comes_through() {
+        let hostile = "a\x1b[2Jb\x07\u{9b}31m\r\n\tc\u{202e}d\u{200b}\0\u{7f}";
+        let shown = visible(hostile);
+        assert_eq!(shown, r"a\u{1b}[2Jb\u{7}\u{9b}31m\r\n\tc\u{202e}d\u{200b}\0\u{7f}");
+        assert!(shown.chars().all(|c| !c.is_control()));
+    }
+
+    #[test]
+    fn what_people_write_stays_as_it_is() {
+        let text = r#"it's "C:\work" – schön, 日本, 🙂"#;
+        assert_eq!(visible(text), text);
+        assert_eq!(visible("⚠\u{fe0f}!"), "⚠!");
+    }
+
+    #[test]
+    fn texts_are_cut_by_columns_and_show_that_they_were() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdéfg", 6), "abcdé…");
+        assert_eq!(cut("日本語日本語", 7), "日本語…");
+        assert_eq!(cut("日本語日本語", 6), "日本…");
+        assert_eq!(cut("abc", 0), "…");
+    }
+
+    #[test]
+    fn columns_are_filled_up() {
+        assert_eq!(left("日本", 6), "日本  ");
+        assert_eq!(right("12", 4), "  12");
+        assert_eq!(right("12345", 4), "123…");
+    }
+
+    #[test]
+    fn colours_are_left_out_where_nobody_sees_them() {
+        let terminal = Terminal { width: 80, colours: false };
+        assert_eq!(terminal.paint(Colour::Red, "x"), "x");
+        assert_eq!(Terminal { colours: true, ..terminal }.paint(Colour::Red, "x"), "\x1b[31mx\x1b[0m");
+    }
+}
