@@ -4,6 +4,7 @@ mod aggregators;
 mod check;
 mod config;
 mod confirm;
+mod dead_letters;
 mod demo;
 mod dev;
 mod generate;
@@ -13,6 +14,7 @@ mod offsets;
 mod progress;
 mod run;
 mod summary;
+mod terminal;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -59,6 +61,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Send synthetic events to Kafka
     Generate(generate::GenerateArgs),
+    /// Look at records that are no good events, and decide what becomes of them
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Show checkpoints, or decide how a halted partition goes on
     Offsets(offsets::OffsetsArgs),
     /// Compare what is stored with the fold of the stored events
@@ -124,6 +128,7 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::Check => check::execute(settings.load()).await,
         Command::Demo(args) => demo::execute(settings, args, sides).await,
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
+        Command::DeadLetters(args) => dead_letters::execute(settings.load()?, args, sides).await,
         Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
         Command::Verify(args) => verify::execute(settings.load()?, args, sides).await,
         Command::Config => config::execute(&settings.load()?),

@@ -8,6 +8,7 @@ use crate::record::{NextOffset, TopicPartition};
 
 use super::{
     Store,
+    dead_letters::FencedLetter,
     error::StoreError,
     transaction::{Isolation, TransactionSpec},
 };
@@ -62,12 +63,13 @@ impl Committed {
     }
 }
 
-/// Partitions whose checkpoint is not where the batch began: somebody else writes them, or this very batch was
-/// committed before.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is not where the batch began: somebody else writes it, or this very batch was committed before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fenced {
     /// With what their checkpoints say; none where there is no checkpoint.
     pub partitions: Vec<(TopicPartition, Option<NextOffset>)>,
+    /// Where the batch is of dead letters: those that are not as they were read.
+    pub letters: Vec<FencedLetter>,
 }
 
 impl Fenced {
@@ -136,7 +138,7 @@ pub(super) async fn advance(
     let fenced = moves.iter().filter(|step| found(step) != Some(step.expected));
     let fenced: Vec<_> = fenced.map(|step| (step.partition.clone(), found(step))).collect();
     if !fenced.is_empty() {
-        return Ok(Err(Fenced { partitions: fenced }));
+        return Ok(Err(Fenced { partitions: fenced, ..Fenced::default() }));
     }
     let (topics, numbers) = columns(&partitions);
     let expected: Vec<_> = moves.iter().map(|step| step.expected.get()).collect();

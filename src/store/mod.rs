@@ -33,8 +33,12 @@ pub use aggregators::IncompleteAggregator;
 pub use breaker::{BreakerOptions, BreakerReport, BreakerState};
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
 pub use claims::{ClaimedSession, Claims, StoredEvents};
-pub use commit::{BatchCommit, CommitError};
-pub use dead_letters::{DeadLetter, headers_to_json};
+pub use commit::{BatchCommit, CommitError, TakenFrom};
+pub use dead_letters::{
+    DeadLetter, Discarding, FencedLetter, LetterCount, LetterFilter, LetterId, LetterOutcome, LetterPage, LetterStatus,
+    LetterSummary, LetterToRedrive, RedrivePage, RedriveScope, Settlement, StoredLetter, headers_from_json,
+    headers_to_json,
+};
 pub use error::{Failure, StoreError};
 pub use events::Unreadable;
 pub use migrations::{MigrationState, Migrations};
@@ -51,7 +55,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 32] = [
+const STATEMENTS: [&str; 31] = [
     adopted_offsets::INSERT,
     adopted_offsets::READ,
     sweep::LOCK,
@@ -79,7 +83,6 @@ const STATEMENTS: [&str; 32] = [
     stored::WITHOUT_ROW,
     stored::ANY_EVENT,
     stored::AGGREGATES,
-    dead_letters::INSERT,
     transitions::INSERT,
     overview::SESSIONS_BY_STATUS,
     overview::DEAD_LETTERS_BY_REASON,
@@ -131,7 +134,7 @@ impl Store {
     /// holds the tables locked.
     pub async fn check_statements(&self) -> Result<usize, StoreError> {
         let mut connection = self.transactions.pool().acquire().await?;
-        let statements = || STATEMENTS.into_iter().chain(events::STATEMENTS);
+        let statements = || STATEMENTS.into_iter().chain(events::STATEMENTS).chain(dead_letters::STATEMENTS);
         connection.execute("SET lock_timeout = '5s'").await?;
         for statement in statements() {
             connection.prepare(statement.into_sql_str()).await?;

@@ -9,7 +9,7 @@ use sessionfold::{
     generate::{GeneratedRecord, Generator, Shape},
     record::{NextOffset, TopicPartition},
     service::open_store,
-    store::{BatchCommit, CheckpointMove, CommitError},
+    store::{BatchCommit, CheckpointMove, CommitError, TakenFrom},
     stream::log_ends,
 };
 use sqlx::{Connection, Executor, PgConnection};
@@ -43,7 +43,8 @@ async fn a_writer_whose_checkpoint_was_moved_by_another_is_fenced() {
     };
     let aggregators = Aggregators::new(Convergent::default());
     let commit = async |moves: &[CheckpointMove]| {
-        let batch = BatchCommit { group_id: group, moves, aggregators: &aggregators, changes: &[], dead_letters: &[] };
+        let taken_from = TakenFrom::Log { group_id: group, moves, dead_letters: &[] };
+        let batch = BatchCommit { taken_from, aggregators: &aggregators, changes: &[] };
         sessionfold::store::commit(&store, &batch).await
     };
     let committed = commit(&[step(0, 10)]).await.unwrap();

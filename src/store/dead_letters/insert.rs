@@ -1,0 +1,50 @@
+//! Dead letters on their way in, in the transaction of their batch.
+
+use sqlx::{PgConnection, types::Json};
+
+use crate::{
+    event::{RecordTimestamp, Refusal},
+    record::{Record, RecordOffset, TopicPartition},
+    store::error::StoreError,
+};
+
+use super::{LetterId, headers_to_json};
+
+pub(super) const INSERT: &str = "/* insert_dead_letters */
+    INSERT INTO dead_letters (id, topic, partition, record_offset, record_timestamp, key, value, headers, reason,
+        field_path, detail)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::bigint[], $5::timestamptz[], $6::bytea[], $7::bytea[],
+        $8::jsonb[], $9::text[], $10::text[], $11::text[])";
+
+/// A record, where it stood, and why it is here.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetter<'a> {
+    pub partition: &'a TopicPartition,
+    pub offset: RecordOffset,
+    pub record: &'a Record,
+    pub refusal: &'a Refusal,
+}
+
+pub(in crate::store) async fn insert(connection: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(), StoreError> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    /// One column of the rows.
+    fn column<'a, T>(letters: &[DeadLetter<'a>], value: impl Fn(&DeadLetter<'a>) -> T) -> Vec<T> {
+        letters.iter().map(value).collect()
+    }
+    let query = sqlx::query(INSERT)
+        .bind(column(letters, |_| LetterId::new().0))
+        .bind(column(letters, |letter| &*letter.partition.topic))
+        .bind(column(letters, |letter| letter.partition.partition))
+        .bind(column(letters, |letter| letter.offset.get()))
+        .bind(column(letters, |letter| letter.record.timestamp.and_then(RecordTimestamp::as_utc)))
+        .bind(column(letters, |letter| letter.record.key.as_deref()))
+        .bind(column(letters, |letter| letter.record.value.as_deref()))
+        .bind(column(letters, |letter| Json(headers_to_json(&letter.record.headers))))
+        .bind(column(letters, |letter| letter.refusal.reason.as_str()))
+        .bind(column(letters, |letter| letter.refusal.field_path.as_deref()))
+        .bind(column(letters, |letter| &*letter.refusal.detail));
+    query.execute(connection).await?;
+    Ok(())
+}
