@@ -18,7 +18,9 @@ use crate::{
     store::LetterCount,
 };
 
-use super::{CommandResult, Failure, aggregators::with_aggregators, check::first_problem, confirm::confirm, progress::grouped};
+use super::{
+    CommandResult, Failure, aggregators::with_aggregators, check::first_problem, confirm::confirm, progress::grouped,
+};
 
 #[derive(Args)]
 pub(super) struct DeadLettersArgs {

@@ -11,8 +11,8 @@ use crate::{
     event::{Decoded, Decoder, Event, Reason, Refusal},
     fold::{Aggregators, BatchFold, SessionAggregator, Wanted},
     store::{
-        BatchCommit, CommitError, Failure, Fenced, FencedLetter, LetterId, LetterOutcome, LetterToRedrive, RedriveScope, Settlement,
-        Store, StoreError, TakenFrom,
+        BatchCommit, CommitError, Failure, Fenced, FencedLetter, LetterId, LetterOutcome, LetterToRedrive,
+        RedriveScope, Settlement, Store, StoreError, TakenFrom,
     },
 };
 

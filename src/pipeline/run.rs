@@ -11,7 +11,9 @@ use crate::{
     event::{Event, Refusal},
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
-    store::{self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Storage, StoreError, TakenFrom},
+    store::{
+        self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Storage, StoreError, TakenFrom,
+    },
     stream::{Batch, Lease, Notice, ReadProgress},
 };
 

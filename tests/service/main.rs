@@ -16,6 +16,7 @@ mod tansu;
 
 mod convergence;
 mod crashes;
+mod dead_letters;
 mod faults;
 mod faults_of_setup;
 mod group;

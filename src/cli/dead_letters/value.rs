@@ -92,8 +92,10 @@ fn hex(bytes: &[u8]) -> Vec<String> {
     const PER_LINE: usize = 16;
     let line = |(index, bytes): (usize, &[u8])| {
         let digits: String = bytes.iter().map(|byte| format!("{byte:02x} ")).collect();
-        let letters: String =
-            bytes.iter().map(|byte| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '.' }).collect();
+        let letters: String = bytes
+            .iter()
+            .map(|byte| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '.' })
+            .collect();
         format!("{:08x}  {digits:<width$} |{letters}|", index * PER_LINE, width = 3 * PER_LINE)
     };
     bytes.chunks(PER_LINE).enumerate().map(line).collect()

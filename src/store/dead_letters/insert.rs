@@ -25,7 +25,10 @@ pub struct DeadLetter<'a> {
     pub refusal: &'a Refusal,
 }
 
-pub(in crate::store) async fn insert(connection: &mut PgConnection, letters: &[DeadLetter<'_>]) -> Result<(), StoreError> {
+pub(in crate::store) async fn insert(
+    connection: &mut PgConnection,
+    letters: &[DeadLetter<'_>],
+) -> Result<(), StoreError> {
     if letters.is_empty() {
         return Ok(());
     }

@@ -53,7 +53,7 @@ pub(in crate::store) const PAGE: &str = concat!(
 
 pub(in crate::store) const COUNT: &str = concat!(
     "/* count_dead_letters */
-    SELECT d.reason, count(*), count(*) FILTER (WHERE d.attempts >= $8)
+    SELECT d.reason, count(*), count(*) FILTER (WHERE d.attempts >= $8::bigint)
     FROM dead_letters d WHERE ",
     of_filter!(),
     " GROUP BY d.reason ORDER BY 2 DESC, 1"

@@ -13,12 +13,7 @@ use uuid::Uuid;
 use crate::{
     event::{RecordTimestamp, Refusal},
     record::{Record, RecordOffset, TopicPartition},
-    store::{
-        Store,
-        checkpoints::Fenced,
-        error::StoreError,
-        transaction::TransactionSpec,
-    },
+    store::{Store, checkpoints::Fenced, error::StoreError, transaction::TransactionSpec},
 };
 
 use super::{
@@ -31,11 +26,11 @@ use super::{
 pub(in crate::store) const PAGE: &str = concat!(
     "/* letters_to_redrive */
     SELECT d.id, d.attempts, d.reason, d.topic, d.partition, d.record_offset, d.record_timestamp, d.headers,
-        CASE WHEN d.attempts < $10 THEN d.key END, CASE WHEN d.attempts < $10 THEN d.value END
+        CASE WHEN d.attempts < $10::bigint THEN d.key END, CASE WHEN d.attempts < $10::bigint THEN d.value END
     FROM (
         SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before
         FROM (
-            SELECT d.id, CASE WHEN d.attempts < $10 THEN coalesce(octet_length(d.value), 0)
+            SELECT d.id, CASE WHEN d.attempts < $10::bigint THEN coalesce(octet_length(d.value), 0)
                 + coalesce(octet_length(d.key), 0) + pg_column_size(d.headers) ELSE 0 END AS bytes
             FROM dead_letters d WHERE ",
     of_filter!(),
@@ -45,7 +40,7 @@ pub(in crate::store) const PAGE: &str = concat!(
         ) AS sized
     ) AS page
     JOIN dead_letters d USING (id)
-    WHERE bytes_before < $12
+    WHERE bytes_before < $12::bigint
     ORDER BY d.id"
 );
 
@@ -62,8 +57,11 @@ pub(in crate::store) const SETTLE: &str = "/* settle_dead_letters */
         AS n(id, status, reason, field_path, detail)
     WHERE d.id = n.id";
 
-const READ: TransactionSpec =
-    TransactionSpec { name: "read_letters_to_redrive", statement_timeout: Some(Duration::from_secs(600)), ..list::READ };
+const READ: TransactionSpec = TransactionSpec {
+    name: "read_letters_to_redrive",
+    statement_timeout: Some(Duration::from_secs(600)),
+    ..list::READ
+};
 
 /// Which letters are redriven, and how many at once.
 #[derive(Clone, Debug)]
@@ -161,7 +159,8 @@ impl Store {
         let filter = scope.filter.of(LetterStatus::Open);
         let body = async |connection: &mut PgConnection| {
             let query = filter.bind::<Row>(PAGE).bind(after.0).bind(scope.last.0).bind(i64::from(scope.max_attempts));
-            let query = query.bind(i64::from(scope.max_letters)).bind(i64::try_from(scope.max_bytes).unwrap_or(i64::MAX));
+            let query =
+                query.bind(i64::from(scope.max_letters)).bind(i64::try_from(scope.max_bytes).unwrap_or(i64::MAX));
             Ok::<_, StoreError>(query.fetch_all(connection).await?)
         };
         let rows = self.transactions.run(&READ, body).await?;
@@ -173,18 +172,7 @@ impl Store {
     }
 }
 
-type Row = (
-    Uuid,
-    i32,
-    String,
-    String,
-    i32,
-    i64,
-    Option<DateTime<Utc>>,
-    Json<Value>,
-    Option<Vec<u8>>,
-    Option<Vec<u8>>,
-);
+type Row = (Uuid, i32, String, String, i32, i64, Option<DateTime<Utc>>, Json<Value>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 fn letter(row: Row) -> Result<LetterToRedrive, StoreError> {
     let (id, attempts, reason, topic, partition, offset, timestamp, Json(headers), key, value) = row;
