@@ -12,6 +12,7 @@ mod logging;
 mod migrate;
 mod offsets;
 mod progress;
+mod retention;
 mod run;
 mod summary;
 mod terminal;
@@ -65,6 +66,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Show checkpoints, or decide how a halted partition goes on
     Offsets(offsets::OffsetsArgs),
+    /// Delete what is older than the configuration allows, once
+    Retention(retention::RetentionArgs),
     /// Compare what is stored with the fold of the stored events
     Verify(verify::VerifyArgs),
     /// Print the effective configuration, secrets masked
@@ -130,6 +133,7 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
         Command::DeadLetters(args) => dead_letters::execute(settings.load()?, args, sides).await,
         Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
+        Command::Retention(args) => retention::execute(settings.load()?, args).await,
         Command::Verify(args) => verify::execute(settings.load()?, args, sides).await,
         Command::Config => config::execute(&settings.load()?),
         Command::Dev(args) => dev::execute(args).await,

@@ -6,8 +6,8 @@ use crate::{
     config::Config,
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::Totals,
-    service::{Monitor, Service, Sweeper, open_store, preflight},
-    store::Store,
+    service::{Monitor, Retention, Service, Sweeper, open_store, preflight},
+    store::{Store, StoreError},
     stream::Until,
 };
 use anyhow::{Context, anyhow};
@@ -48,11 +48,21 @@ async fn run<A: SessionAggregator + Clone>(
     let session = aggregators.session.clone();
     let service = Service::start(&config, store.clone(), aggregators, until)?;
     let monitor = service.monitor();
-    // A drain reads what was, and has no now to ask about.
-    let sweeper = (!args.drain).then(|| Sweeper::new(&config, store.clone(), session, Arc::clone(&monitor.progress)));
+    let sweeper = Sweeper::new(&config, store.clone(), session, Arc::clone(&monitor.progress));
+    let retention = Retention::new(&config, store.clone());
+    let beside = async {
+        if args.drain {
+            // A drain reads what was, and has no now to ask about.
+            return std::future::pending().await;
+        }
+        tokio::select! {
+            error = sweeper.run() => error,
+            error = retention.run() => error,
+        }
+    };
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
     let mut reporter = Reporter { monitor: monitor.clone(), store: store.clone(), told: Totals::default() };
-    let outcome = until_stopped(service, sweeper, &config, &mut reporter, &mut signals).await?;
+    let outcome = until_stopped(service, beside, &config, &mut reporter, &mut signals).await?;
     reporter.report();
     store.close().await;
     if args.drain
@@ -108,35 +118,30 @@ async fn prepare<A: SessionAggregator>(
     Ok(())
 }
 
-/// Runs the service until it ends by itself or a signal ends it. None where its end was not waited for.
+/// Runs the service, and what works beside it, until it ends by itself or a signal ends it. None where its end was not waited for.
 async fn until_stopped<A: SessionAggregator>(
     service: Service<A>,
-    sweeper: Option<Sweeper<A>>,
+    beside: impl Future<Output = StoreError>,
     config: &Config,
     reporter: &mut Reporter,
     signals: &mut Signals,
 ) -> Result<Option<Totals>, Failure> {
     let stopper = service.monitor().stopper;
     let mut running = std::pin::pin!(service.run());
-    let mut sweeping = Box::pin(async {
-        match &sweeper {
-            Some(sweeper) => sweeper.run().await,
-            None => std::future::pending().await,
-        }
-    });
+    let mut beside = Box::pin(beside);
     let mut reports = tokio::time::interval(REPORT_INTERVAL);
     reports.tick().await;
     loop {
         tokio::select! {
             result = &mut running => return Ok(Some(result?)),
-            error = &mut sweeping => return Err(error.into()),
+            error = &mut beside => return Err(error.into()),
             _ = reports.tick() => reporter.report(),
             () = signals.received() => break,
         }
     }
     tracing::info!("stopping: committing what was read, leaving the group");
-    // A sweep under way is rolled back: left as it is, its locks would hold up the last batch.
-    drop(sweeping);
+    // A sweep or a deletion under way is rolled back: left as it is, its locks would hold up the last batch.
+    drop(beside);
     stopper.stop();
     tokio::select! {
         result = &mut running => Ok(Some(result?)),

@@ -2,9 +2,11 @@
 //! start.
 
 mod preflight;
+mod retention;
 mod sweep;
 
 pub use preflight::{Finding, preflight, preflight_database};
+pub use retention::{Cutoffs, Retention};
 pub use sweep::Sweeper;
 
 use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};

@@ -10,7 +10,7 @@ use super::{
     error::{Failure, StoreError},
 };
 
-const FILES: [(i64, &str, &str); 8] = [
+const FILES: [(i64, &str, &str); 9] = [
     (1, "sessions", include_str!("../../migrations/0001_sessions.sql")),
     (2, "stream", include_str!("../../migrations/0002_stream.sql")),
     (3, "aggregators", include_str!("../../migrations/0003_aggregators.sql")),
@@ -19,6 +19,7 @@ const FILES: [(i64, &str, &str); 8] = [
     (6, "gaps", include_str!("../../migrations/0006_gaps.sql")),
     (7, "state_as_json", include_str!("../../migrations/0007_state_as_json.sql")),
     (8, "transitions_by_session", include_str!("../../migrations/0008_transitions_by_session.sql")),
+    (10, "retention", include_str!("../../migrations/0010_retention.sql")),
 ];
 
 /// How a schema compares with this build.

@@ -20,6 +20,7 @@ mod migrations;
 mod overview;
 mod pool;
 mod repair;
+mod retention;
 mod sessions;
 mod standing;
 mod storage;
@@ -44,6 +45,7 @@ pub use events::Unreadable;
 pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
+pub use retention::{Expiring, Expiry};
 pub(crate) use sessions::written_version;
 pub use storage::{Storage, commit};
 pub use stored::{PageStart, Selection, StoredPage, StoredSession};
@@ -134,7 +136,13 @@ impl Store {
     /// holds the tables locked.
     pub async fn check_statements(&self) -> Result<usize, StoreError> {
         let mut connection = self.transactions.pool().acquire().await?;
-        let statements = || STATEMENTS.into_iter().chain(events::STATEMENTS).chain(dead_letters::STATEMENTS);
+        let statements = || {
+            STATEMENTS
+                .into_iter()
+                .chain(events::STATEMENTS)
+                .chain(dead_letters::STATEMENTS)
+                .chain(retention::STATEMENTS)
+        };
         connection.execute("SET lock_timeout = '5s'").await?;
         for statement in statements() {
             connection.prepare(statement.into_sql_str()).await?;

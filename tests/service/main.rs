@@ -22,6 +22,7 @@ mod faults_of_setup;
 mod group;
 mod guarantees;
 mod reference;
+mod retention;
 mod rights;
 mod sides;
 mod store;
