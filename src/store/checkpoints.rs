@@ -1,6 +1,6 @@
 //! Checkpoints: how far each partition is in the tables. They move by compare-and-set, in the batch's transaction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 
@@ -30,6 +30,9 @@ pub(super) const READ: &str = "/* read_checkpoints */
     SELECT c.topic, c.partition, c.next_offset
     FROM unnest($2::text[], $3::int[]) AS k(topic, partition)
     JOIN checkpoints c ON c.group_id = $1 AND c.topic = k.topic AND c.partition = k.partition";
+
+pub(super) const OF_GROUP: &str = "/* checkpoints_of_group */
+    SELECT topic, partition, next_offset FROM checkpoints WHERE group_id = $1 ORDER BY topic, partition";
 
 pub(super) const CREATE: &str = "/* create_checkpoints */
     INSERT INTO checkpoints (group_id, topic, partition, next_offset)
@@ -104,6 +107,21 @@ impl Store {
         self.transactions.run(&READ_SPEC, async |connection| select(READ, connection, group_id, partitions).await).await
     }
 
+    /// All checkpoints of a group, by partition.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked.
+    pub async fn checkpoints_of_group(
+        &self,
+        group_id: &str,
+    ) -> Result<BTreeMap<TopicPartition, NextOffset>, StoreError> {
+        let body = async |connection: &mut PgConnection| {
+            let rows = sqlx::query_as::<_, (String, i32, i64)>(OF_GROUP).bind(group_id).fetch_all(connection).await?;
+            Ok::<_, StoreError>(rows.into_iter().map(checkpoint).collect())
+        };
+        self.transactions.run(&READ_SPEC, body).await
+    }
+
     /// Creates the checkpoints that are missing, at these offsets, and returns what stands then.
     ///
     /// # Errors
@@ -157,9 +175,11 @@ pub(super) async fn select(
     let (topics, numbers) = columns(partitions);
     let query = sqlx::query_as::<_, (String, i32, i64)>(statement).bind(group_id).bind(&topics).bind(&numbers);
     let rows = query.fetch_all(connection).await?;
-    let entry =
-        |(topic, partition, next): (String, i32, i64)| (TopicPartition::new(topic, partition), NextOffset::new(next));
-    Ok(rows.into_iter().map(entry).collect())
+    Ok(rows.into_iter().map(checkpoint).collect())
+}
+
+fn checkpoint((topic, partition, next): (String, i32, i64)) -> (TopicPartition, NextOffset) {
+    (TopicPartition::new(topic, partition), NextOffset::new(next))
 }
 
 fn columns(partitions: &[TopicPartition]) -> (Vec<&str>, Vec<i32>) {

@@ -57,7 +57,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 
 /// Every statement that the program runs against its tables.
-const STATEMENTS: [&str; 31] = [
+const STATEMENTS: [&str; 32] = [
     adopted_offsets::INSERT,
     adopted_offsets::READ,
     sweep::LOCK,
@@ -76,6 +76,7 @@ const STATEMENTS: [&str; 31] = [
     checkpoints::MOVE,
     checkpoints::READ,
     checkpoints::CREATE,
+    checkpoints::OF_GROUP,
     claims::DIGESTS,
     claims::DEAD_LETTERS,
     sessions::UPDATE,

@@ -21,6 +21,7 @@ mod faults;
 mod faults_of_setup;
 mod group;
 mod guarantees;
+mod offsets;
 mod reference;
 mod retention;
 mod rights;
