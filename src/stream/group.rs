@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer},
+    groups::GroupMemberInfo,
+};
 
 use crate::config::KafkaConfig;
 
@@ -11,25 +14,26 @@ use super::{
     error::StreamError,
 };
 
-/// A member of the group.
+/// A member of the group, by the names that Kafka has for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupMember {
     pub client_id: String,
     pub host: String,
 }
 
-/// The members of the configured group; none where there is no such group. One that ended without leaving is among them
-/// until its session times out. Blocks for `timeout` at most.
+/// The members of the configured group. One that ended without leaving is among them until its session times out. None
+/// where the brokers list no such group: there is none, or they don't list groups, as the development broker doesn't.
+/// Blocks for `timeout` at most.
 ///
 /// # Errors
-/// If no broker answers, or one doesn't tell.
-pub fn group_members(config: &KafkaConfig, timeout: Duration) -> Result<BTreeSet<GroupMember>, StreamError> {
+/// If no broker answers.
+pub fn group_members(config: &KafkaConfig, timeout: Duration) -> Result<Option<BTreeSet<GroupMember>>, StreamError> {
     let consumer: BaseConsumer<LogToTracing> = client::base(config).create_with_context(LogToTracing::default())?;
-    let groups = consumer.fetch_group_list(Some(&config.group_id), timeout)?;
-    let of_group = groups.groups().iter().filter(|group| group.name() == config.group_id);
-    let member = |member: &rdkafka::groups::GroupMemberInfo| GroupMember {
+    let listed = consumer.fetch_group_list(Some(&config.group_id), timeout)?;
+    let group = listed.groups().iter().find(|group| group.name() == config.group_id);
+    let member = |member: &GroupMemberInfo| GroupMember {
         client_id: member.client_id().to_owned(),
         host: member.client_host().to_owned(),
     };
-    Ok(of_group.flat_map(|group| group.members().iter().map(member)).collect())
+    Ok(group.map(|group| group.members().iter().map(member).collect()))
 }

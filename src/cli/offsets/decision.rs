@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     record::{NextOffset, TopicPartition},
     store::{AdoptedOffset, CheckpointMove, Store},
-    stream::{KnownLogEnds, LogEnds, group_members, known_log_ends, offsets_at},
+    stream::{GroupMember, KnownLogEnds, LogEnds, group_members, known_log_ends, offsets_at},
 };
 
 use super::{
@@ -48,6 +48,9 @@ pub(super) struct SeekArgs {
     /// Don't ask
     #[arg(long)]
     yes: bool,
+    /// Also where the broker doesn't tell whether an instance runs
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) async fn adopt(config: &Config, store: &Store, args: AdoptArgs) -> CommandResult {
@@ -71,7 +74,7 @@ pub(super) async fn adopt(config: &Config, store: &Store, args: AdoptArgs) -> Co
 
 pub(super) async fn seek(config: &Config, store: &Store, args: SeekArgs) -> CommandResult {
     let ends = ends_of(config, &args.topic, &args.partition).await?;
-    refuse_while_somebody_reads(config).await?;
+    refuse_while_somebody_reads(config, &ends, args.force).await?;
     let partitions: Vec<TopicPartition> = ends.iter().map(|ends| ends.partition.clone()).collect();
     let times = match args.to {
         Target::Place(_) => HashMap::new(),
@@ -125,17 +128,24 @@ async fn ends_of(config: &Config, topic: &str, wanted: &[i32]) -> Result<Vec<Log
 }
 
 /// An instance would be fenced, let go of what it has read, and go on from the new checkpoint: so that nobody wonders,
-/// there must be none.
-async fn refuse_while_somebody_reads(config: &Config) -> Result<(), Failure> {
+/// there must be none. A group that has committed offsets is listed by Kafka, whoever is in it; a broker that doesn't list
+/// it can't tell.
+async fn refuse_while_somebody_reads(config: &Config, ends: &[LogEnds], force: bool) -> Result<(), Failure> {
     let kafka = config.kafka.clone();
     let members = tokio::task::spawn_blocking(move || group_members(&kafka, TIMEOUT)).await?;
     let members = members.context("who is in the group is not known")?;
+    let group_id = &config.kafka.group_id;
+    let is_known = members.is_some() || ends.iter().all(|ends| ends.committed.is_none());
+    if !is_known && !force {
+        let what = format!("the broker doesn't tell who is in group {group_id}: stop all instances, then use --force");
+        return Err(anyhow!(what).into());
+    }
+    let named = |member: &GroupMember| format!("{} at {}", member.client_id, member.host);
+    let members: Vec<String> = members.iter().flatten().map(named).collect();
     if members.is_empty() {
         return Ok(());
     }
-    let hosts: Vec<String> = members.iter().map(|member| format!("{} at {}", member.client_id, member.host)).collect();
-    let group_id = &config.kafka.group_id;
-    let which = hosts.join(", ");
+    let which = members.join(", ");
     Err(anyhow!(
         "group {group_id} has members ({which}): stop all instances; one that was killed is a member until its session \
          timeout is over"
