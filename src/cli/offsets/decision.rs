@@ -140,7 +140,10 @@ async fn refuse_while_somebody_reads(config: &Config, ends: &[LogEnds], force: b
         let what = format!("the broker doesn't tell who is in group {group_id}: stop all instances, then use --force");
         return Err(anyhow!(what).into());
     }
-    let named = |member: &GroupMember| format!("{} at {}", member.client_id, member.host);
+    let named = |member: &GroupMember| match member.host.as_str() {
+        "" => member.id.clone(),
+        host => format!("{} at {host}", member.id),
+    };
     let members: Vec<String> = members.iter().flatten().map(named).collect();
     if members.is_empty() {
         return Ok(());
