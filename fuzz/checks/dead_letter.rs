@@ -6,7 +6,7 @@ use serde_json::Value;
 use sessionfold::{
     event::{Decoder, RecordTimestamp},
     record::{Header, Record},
-    store::headers_to_json,
+    store::{headers_from_json, headers_to_json},
 };
 
 use super::{input::Input, storable};
@@ -48,6 +48,7 @@ fn header(input: &mut Input<'_>) -> Header {
 fn headers_column(headers: &[Header]) -> String {
     let json = headers_to_json(headers);
     storable::assert_json(&json);
+    assert_eq!(headers_from_json(&json).as_deref(), Some(headers));
     json.to_string()
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod config;
 mod confirm;
+mod dead_letters;
 mod demo;
 mod dev;
 mod generate;
@@ -14,6 +15,7 @@ mod migrate;
 mod offsets;
 mod progress;
 mod replay;
+mod retention;
 mod run;
 mod sessions;
 mod signals;
@@ -65,10 +67,14 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Send synthetic events to Kafka
     Generate(generate::GenerateArgs),
+    /// Look at records that are no good events, and decide what becomes of them
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Show checkpoints, or decide how a halted partition goes on
     Offsets(offsets::OffsetsArgs),
     /// List, show, export, finalize or delete sessions
     Sessions(sessions::SessionsArgs),
+    /// Delete what is older than the configuration allows, once
+    Retention(retention::RetentionArgs),
     /// Compare what is stored with the fold of the stored events
     Verify(verify::VerifyArgs),
     /// Fold what the logs hold once more, into the live tables or a generation
@@ -140,8 +146,10 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::Check => check::execute(settings.load()).await,
         Command::Demo(args) => demo::execute(settings, args, sides).await,
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
+        Command::DeadLetters(args) => dead_letters::execute(settings.load()?, args, sides).await,
         Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
         Command::Sessions(args) => sessions::execute(settings.load()?, args).await,
+        Command::Retention(args) => retention::execute(settings.load()?, args).await,
         Command::Verify(args) => verify::execute(settings.load()?, args, sides).await,
         Command::Replay(args) => replay::execute(settings.load()?, args, sides).await,
         Command::Generations(args) => generations::execute(settings.load()?, args, sides).await,

@@ -5,9 +5,9 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use crate::{
     config::Config,
     fold::{Aggregators, SessionAggregator, SideAggregators},
-    pipeline::Totals,
-    service::{Configured, Monitor, Service, Sweeper, adopt_generation, open_store, preflight, renewed},
-    store::Store,
+    pipeline::{PipelineError, Totals},
+    service::{Configured, Monitor, Retention, Service, Sweeper, adopt_generation, open_store, preflight, renewed},
+    store::{Store, StoreError},
     stream::Until,
 };
 use anyhow::{Context, anyhow};
@@ -64,11 +64,23 @@ async fn run<A: Configured>(
     let (session, sides) = (aggregators.session.clone(), aggregators.sides.clone());
     let service = Service::start(config, store.clone(), aggregators, until)?;
     let monitor = service.monitor();
-    // A drain reads what was, and has no now to ask about.
-    let sweeper = (!args.drain).then(|| Sweeper::new(config, store.clone(), session, Arc::clone(&monitor.progress)));
+    let mut sweeper = Sweeper::new(config, store.clone(), session, Arc::clone(&monitor.progress));
+    let retention = Retention::new(config, store.clone());
+    let beside = async {
+        if args.drain {
+            // A drain reads what was, and has no now to ask about.
+            return std::future::pending().await;
+        }
+        tokio::select! {
+            error = sweeper.run() => error,
+            error = retention.run() => error,
+        }
+    };
+    let renew = async |bound: &Store| renewed(config, bound, &sides).await;
+    let running = service.run_renewed(renew);
     tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
     let mut reporter = Reporter { monitor: monitor.clone(), store: store.clone(), told: Totals::default() };
-    let outcome = until_stopped(service, sweeper, sides, config, &mut reporter, signals).await?;
+    let outcome = until_stopped(running, beside, config, &mut reporter, signals).await?;
     reporter.report();
     if args.drain
         && let Some(totals) = outcome
@@ -107,37 +119,31 @@ async fn say_what_is_incomplete<A: SessionAggregator>(
     Ok(())
 }
 
-/// Runs the service until it ends by itself or a signal ends it. None where its end was not waited for.
-async fn until_stopped<A: Configured>(
-    service: Service<A>,
-    mut sweeper: Option<Sweeper<A>>,
-    sides: SideAggregators,
+/// Runs the service, and what works beside it, until it ends by itself or a signal ends it. None where its end was not
+/// waited for.
+async fn until_stopped(
+    running: impl Future<Output = Result<Totals, PipelineError>>,
+    beside: impl Future<Output = StoreError>,
     config: &Config,
     reporter: &mut Reporter,
     signals: &mut Signals,
 ) -> Result<Option<Totals>, Failure> {
-    let stopper = service.monitor().stopper;
-    let renew = async |bound: &Store| renewed(config, bound, &sides).await;
-    let mut running = std::pin::pin!(service.run_renewed(renew));
-    let mut sweeping = Box::pin(async {
-        match &mut sweeper {
-            Some(sweeper) => sweeper.run().await,
-            None => std::future::pending().await,
-        }
-    });
+    let stopper = reporter.monitor.stopper.clone();
+    let mut running = std::pin::pin!(running);
+    let mut beside = Box::pin(beside);
     let mut reports = tokio::time::interval(REPORT_INTERVAL);
     reports.tick().await;
     loop {
         tokio::select! {
             result = &mut running => return Ok(Some(result?)),
-            error = &mut sweeping => return Err(error.into()),
+            error = &mut beside => return Err(error.into()),
             _ = reports.tick() => reporter.report(),
             () = signals.received() => break,
         }
     }
     tracing::info!("stopping: committing what was read, leaving the group");
-    // A sweep under way is rolled back: left as it is, its locks would hold up the last batch.
-    drop(sweeping);
+    // A sweep or a deletion under way is rolled back: left as it is, its locks would hold up the last batch.
+    drop(beside);
     stopper.stop();
     tokio::select! {
         result = &mut running => Ok(Some(result?)),

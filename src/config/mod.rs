@@ -34,7 +34,7 @@ pub use schema::SchemaName;
 pub use secret::Secret;
 pub use sections::{
     AggregatorConfig, AggregatorKind, BatchConfig, BreakerConfig, EventsConfig, HttpConfig, LogConfig, LogFormat,
-    PostgresConfig, ShutdownConfig, SweepConfig,
+    PostgresConfig, RetentionConfig, ShutdownConfig, SweepConfig,
 };
 
 /// The effective configuration. Every value in it has passed its rule.
@@ -50,6 +50,8 @@ pub struct Config {
     pub aggregator: AggregatorConfig,
     /// `[sweep]`
     pub sweep: SweepConfig,
+    /// `[retention]`
+    pub retention: RetentionConfig,
     /// `[events]`
     pub events: EventsConfig,
     /// `[batch]`
@@ -104,6 +106,7 @@ impl Config {
             breaker: BreakerConfig::read(&mut settings)?,
             aggregator: AggregatorConfig::read(&mut settings)?,
             sweep: SweepConfig::read(&mut settings)?,
+            retention: RetentionConfig::read(&mut settings)?,
             events: EventsConfig::read(&mut settings)?,
             batch: BatchConfig::read(&mut settings)?,
             http: HttpConfig::read(&mut settings)?,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
-use super::duration::LONGEST;
+use super::duration::{self, LONGEST};
 use super::error::{ConfigError, Refusal, quoted};
 use super::postgres::PostgresUrl;
 use super::schema::SchemaName;
@@ -167,6 +167,49 @@ impl SweepConfig {
             max_sessions: settings.count("sweep.max_sessions", 1..=100_000)?,
         })
     }
+}
+
+/// `[retention]`: what is deleted by age. `None` is kept for ever; an age is more than zero, at most ten years.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// By the last event.
+    pub sessions: Option<Duration>,
+    /// Redriven and discarded ones, by when they were set aside.
+    pub dead_letters: Option<Duration>,
+    /// The same for open ones.
+    pub open_dead_letters: Option<Duration>,
+    /// By when they were published.
+    pub transitions: Option<Duration>,
+    /// More than zero, at most a day.
+    pub interval: Duration,
+    /// In one transaction, 1 to 10,000.
+    pub batch: NonZeroU32,
+}
+
+impl RetentionConfig {
+    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            sessions: settings.text("retention.sessions", age)?,
+            dead_letters: settings.text("retention.dead_letters", age)?,
+            open_dead_letters: settings.text("retention.open_dead_letters", age)?,
+            transitions: settings.text("retention.transitions", age)?,
+            interval: settings.duration("retention.interval", SHORTEST..=MINUTE * 60 * 24)?,
+            batch: settings.count("retention.batch", 1..=10_000)?,
+        })
+    }
+}
+
+/// How old rows may grow.
+fn age(text: String) -> Result<Option<Duration>, Refusal> {
+    if text == "forever" {
+        return Ok(None);
+    }
+    let age = duration::parse(&text)?;
+    if (SHORTEST..=LONGEST).contains(&age) {
+        return Ok(Some(age));
+    }
+    let (least, most) = (duration::shown(SHORTEST), duration::shown(LONGEST));
+    Err(Refusal::new(format!("{} is out of range", quoted(&text)), format!("allowed: \"forever\", {least} to {most}")))
 }
 
 /// `[events]`: what is decoded.

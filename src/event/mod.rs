@@ -22,6 +22,7 @@ pub(crate) use kind::wire_names;
 pub use kind::{EndReason, EventKind, HookSource};
 pub use number::{Count, DurationMs, DurationSeconds, OutOfRange};
 pub use redact::redact;
+pub(crate) use refusal::path_part;
 pub use refusal::{Reason, Refusal};
 pub use text::{BoundedText, InvalidText, RedactedText, SessionId, TaskId, Text, ToolName};
 pub use time::{EventTime, InvalidTime, RecordTimestamp};

@@ -78,7 +78,7 @@ impl Refusal {
 }
 
 /// A member's name as a part of a path. A name comes from outside too: it may be long, hold U+0000, or be a secret.
-pub(super) fn path_part(name: &str) -> String {
+pub(crate) fn path_part(name: &str) -> String {
     const MAX_CHARS: usize = 64;
     let redacted = redact(&without_nul(name)).into_owned();
     match redacted.char_indices().nth(MAX_CHARS) {

@@ -73,7 +73,7 @@ impl Totals {
         self.dead_letters[index.unwrap_or(0)] += 1;
     }
 
-    fn add(&mut self, other: &Totals) {
+    pub(super) fn add(&mut self, other: &Totals) {
         self.applied += other.applied;
         self.duplicates += other.duplicates;
         self.ignored += other.ignored;

@@ -5,11 +5,14 @@
 
 mod cache;
 mod counts;
+mod narrowing;
+mod redrive;
 mod run;
 mod source;
 mod work;
 
 pub use counts::{Counts, Totals};
+pub use redrive::{Decision, Redrive, Redriven};
 pub use run::{Pipeline, PipelineOptions, Renewed};
 pub use source::Source;
 

@@ -8,11 +8,12 @@ use uuid::Uuid;
 
 use crate::{
     backoff::Backoff,
-    event::{Decoder, Event},
+    event::{Decoder, Event, Refusal},
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
     store::{
         self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, StoreError,
+        TakenFrom,
     },
     stream::{Batch, Lease, Notice, ReadProgress},
 };
@@ -21,6 +22,7 @@ use super::{
     PipelineError,
     cache::SessionCache,
     counts::{Counts, Totals},
+    narrowing::{Attempted, Narrowing, commit_all},
     source::Source,
     work::{Front, RejectedItem, Work},
 };
@@ -61,15 +63,7 @@ pub struct Renewed<S, A> {
 }
 
 /// After this many conflicts in a row a smaller part of the batch is tried: it meets fewer other writers.
-const CONFLICTS_BEFORE_HALVING: u32 = 8;
-
-/// What came of the attempt to commit the front of a batch.
-#[must_use]
-enum Attempted {
-    Done,
-    /// Postgres refuses the data of at least one event in it.
-    Refused(StoreError),
-}
+pub(super) const CONFLICTS_BEFORE_HALVING: u32 = 8;
 
 /// A commit whose answer was lost.
 struct InDoubt {
@@ -225,37 +219,8 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
 
     /// Commits a batch, whatever it takes, or lets go of what somebody else now owns.
     async fn process(&self, consumer: &impl Source, batch: Batch) -> Result<(), PipelineError> {
-        let mut work = Work::new(batch, Arc::clone(consumer.progress()));
-        while work.len() > 0 {
-            let all = work.len();
-            if let Attempted::Refused(error) = self.commit_front(consumer, &mut work, all).await? {
-                tracing::warn!(%error, records = work.len(), "looking for the event that Postgres refuses");
-                self.commit_up_to_the_refused(consumer, &mut work).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Halves the refused front until its first refused event is found: commits what is before it, and makes a dead
-    /// letter of it. Takes one transaction a halving, and one to see the event refused by itself.
-    async fn commit_up_to_the_refused(&self, consumer: &impl Source, work: &mut Work) -> Result<(), PipelineError> {
-        let mut suspects = work.len();
-        while suspects > 1 {
-            let (half, before) = (suspects / 2, work.len());
-            match self.commit_front(consumer, work, half).await? {
-                Attempted::Done if work.len() == before - half => suspects -= half,
-                Attempted::Refused(_) if work.len() == before => suspects = half,
-                // Partitions were taken away meanwhile: what is left is another batch.
-                Attempted::Done | Attempted::Refused(_) => return Ok(()),
-            }
-        }
-        // Halving told where it must be, but not that it is refused alone.
-        let Attempted::Refused(error) = self.commit_front(consumer, work, 1).await? else { return Ok(()) };
-        if work.condemn_first(error.sqlstate.as_deref()) {
-            Ok(())
-        } else {
-            Err(PipelineError::DeadLetterRefused(error))
-        }
+        let work = Work::new(batch, Arc::clone(consumer.progress()));
+        commit_all(&mut InWork { pipeline: self, consumer, work }).await
     }
 
     /// Commits the first `count` items of the work, through conflicts, fences and outages. Fewer, where that many take
@@ -342,11 +307,9 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         let mut dead_letters = front.dead_letters();
         dead_letters.extend(rejected.iter().map(RejectedItem::dead_letter));
         let batch = BatchCommit {
-            group_id: &self.options.group_id,
-            moves,
+            taken_from: TakenFrom::Log { group_id: &self.options.group_id, moves, dead_letters: &dead_letters },
             aggregators: &self.aggregators,
             changes: &folded.changes,
-            dead_letters: &dead_letters,
             publication: self.options.publication,
         };
         let committed = store::commit(&self.store, &batch).await?;
@@ -382,7 +345,28 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
     }
 }
 
-async fn wait_out(error: &StoreError, backoff: &mut Backoff) {
+/// A batch that is being committed.
+struct InWork<'p, C, S, A: SessionAggregator> {
+    pipeline: &'p Pipeline<S, A>,
+    consumer: &'p C,
+    work: Work,
+}
+
+impl<C: Source, S: Storage<A>, A: SessionAggregator> Narrowing for InWork<'_, C, S, A> {
+    fn len(&self) -> usize {
+        self.work.len()
+    }
+
+    async fn commit_front(&mut self, count: usize) -> Result<Attempted, PipelineError> {
+        self.pipeline.commit_front(self.consumer, &mut self.work, count).await
+    }
+
+    fn condemn_first(&mut self, refused: Refusal) -> bool {
+        self.work.condemn_first(refused)
+    }
+}
+
+pub(super) async fn wait_out(error: &StoreError, backoff: &mut Backoff) {
     if let Some(delay) = error.retry_after {
         // The circuit breaker told what it waits for.
         return tokio::time::sleep(delay).await;

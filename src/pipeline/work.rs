@@ -62,13 +62,12 @@ impl Work {
     }
 
     /// Makes a dead letter of the first item. False if it was no event.
-    pub(super) fn condemn_first(&mut self, sqlstate: Option<&str>) -> bool {
+    pub(super) fn condemn_first(&mut self, refusal: Refusal) -> bool {
         let first = &mut self.batch.items[self.done];
         if !matches!(first.decoded, Decoded::Event(_)) {
             return false;
         }
-        let detail = format!("Postgres refuses this event's data (SQLSTATE {})", sqlstate.unwrap_or("unknown"));
-        first.decoded = Decoded::Refused(Refusal::new(Reason::Unstorable, detail));
+        first.decoded = Decoded::Refused(refusal);
         true
     }
 }

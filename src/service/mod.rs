@@ -6,6 +6,7 @@ mod generation;
 mod preflight;
 mod promotion;
 mod replay;
+mod retention;
 mod sweep;
 
 pub use finalize::{NotFinalized, plan_end};
@@ -13,6 +14,7 @@ pub use generation::{OtherGeneration, adopt_generation, make_generation, open_ge
 pub use preflight::{Finding, preflight, preflight_database};
 pub use promotion::{Promoter, PromotionError};
 pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch, sweep_like_live};
+pub use retention::{Cutoffs, Retention};
 pub use sweep::Sweeper;
 
 use std::{

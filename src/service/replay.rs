@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     config::{Config, KafkaConfig},
+    event::EventTime,
     fold::{Aggregators, SessionAggregator},
     pipeline::{Pipeline, PipelineOptions},
     record::{NextOffset, TopicPartition},
@@ -291,7 +292,8 @@ pub async fn sweep_like_live<A: SessionAggregator>(
     generation: &Store,
     aggregator: &A,
 ) -> Result<Option<usize>, StoreError> {
-    let Some(instant) = live.caught_up_at(&config.kafka.group_id, &config.kafka.topics).await? else { return Ok(None) };
+    let caught_up_at = live.caught_up_at(&config.kafka.group_id, &config.kafka.topics).await?;
+    let Some(instant) = caught_up_at.and_then(|instant| EventTime::from_utc(instant).ok()) else { return Ok(None) };
     let scope = SweepScope {
         instant: SweepInstant::At(instant),
         max_sessions: config.sweep.max_sessions.get(),

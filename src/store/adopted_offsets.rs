@@ -17,7 +17,7 @@ use super::{
 
 pub(super) const INSERT: &str = "/* insert_adopted_offsets */
     INSERT INTO adopted_offsets (group_id, topic, partition, from_offset, to_offset, log_start, log_end)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])";
 
 pub(super) const READ: &str = "/* read_adopted_offsets */
     SELECT topic, partition, from_offset, to_offset, log_start, log_end, adopted_at
@@ -61,12 +61,29 @@ impl Store {
     /// # Errors
     /// If the checkpoint is not where it was expected, or Postgres refuses.
     pub async fn adopt_offset(&self, group_id: &str, adopted: &AdoptedOffset) -> Result<(), CommitError> {
+        self.adopt_offsets(group_id, slice::from_ref(adopted)).await
+    }
+
+    /// The same for several partitions: all of it or nothing.
+    ///
+    /// # Errors
+    /// If a checkpoint is not where it was expected, or Postgres refuses.
+    pub async fn adopt_offsets(&self, group_id: &str, adopted: &[AdoptedOffset]) -> Result<(), CommitError> {
+        let steps: Vec<CheckpointMove> = adopted.iter().map(|one| one.step.clone()).collect();
+        let offsets = |offset: fn(&AdoptedOffset) -> NextOffset| -> Vec<i64> {
+            adopted.iter().map(|one| offset(one).get()).collect()
+        };
         let body = async |connection: &mut PgConnection| {
-            let AdoptedOffset { step, log_start, log_end } = adopted;
-            let query = sqlx::query(INSERT).bind(group_id).bind(&*step.partition.topic).bind(step.partition.partition);
-            let query = query.bind(step.expected.get()).bind(step.next.get()).bind(log_start.get()).bind(log_end.get());
+            let query = sqlx::query(INSERT)
+                .bind(group_id)
+                .bind(steps.iter().map(|step| &*step.partition.topic).collect::<Vec<_>>())
+                .bind(steps.iter().map(|step| step.partition.partition).collect::<Vec<_>>())
+                .bind(offsets(|one| one.step.expected))
+                .bind(offsets(|one| one.step.next))
+                .bind(offsets(|one| one.log_start))
+                .bind(offsets(|one| one.log_end));
             query.execute(&mut *connection).await.map_err(StoreError::from)?;
-            checkpoints::advance(connection, group_id, slice::from_ref(step)).await?.map_err(CommitError::Fenced)
+            checkpoints::advance(connection, group_id, &steps).await?.map_err(CommitError::Fenced)
         };
         self.transactions.run(&SPEC, body).await
     }

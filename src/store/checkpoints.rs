@@ -1,6 +1,6 @@
 //! Checkpoints: how far each partition is in the tables. They move by compare-and-set, in the batch's transaction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 
@@ -8,6 +8,7 @@ use crate::record::{NextOffset, TopicPartition};
 
 use super::{
     Store,
+    dead_letters::FencedLetter,
     error::StoreError,
     transaction::{Isolation, TransactionSpec},
 };
@@ -29,6 +30,9 @@ pub(super) const READ: &str = "/* read_checkpoints */
     SELECT c.topic, c.partition, c.next_offset
     FROM unnest($2::text[], $3::int[]) AS k(topic, partition)
     JOIN checkpoints c ON c.group_id = $1 AND c.topic = k.topic AND c.partition = k.partition";
+
+pub(super) const OF_GROUP: &str = "/* checkpoints_of_group */
+    SELECT topic, partition, next_offset FROM checkpoints WHERE group_id = $1 ORDER BY topic, partition";
 
 pub(super) const CREATE: &str = "/* create_checkpoints */
     INSERT INTO checkpoints (group_id, topic, partition, next_offset)
@@ -62,12 +66,13 @@ impl Committed {
     }
 }
 
-/// Partitions whose checkpoint is not where the batch began: somebody else writes them, or this very batch was
-/// committed before.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is not where the batch began: somebody else writes it, or this very batch was committed before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fenced {
     /// With what their checkpoints say; none where there is no checkpoint.
     pub partitions: Vec<(TopicPartition, Option<NextOffset>)>,
+    /// Where the batch is of dead letters: those that are not as they were read.
+    pub letters: Vec<FencedLetter>,
 }
 
 impl Fenced {
@@ -100,6 +105,21 @@ impl Store {
         partitions: &[TopicPartition],
     ) -> Result<HashMap<TopicPartition, NextOffset>, StoreError> {
         self.transactions.run(&READ_SPEC, async |connection| select(READ, connection, group_id, partitions).await).await
+    }
+
+    /// All checkpoints of a group, by partition.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked.
+    pub async fn checkpoints_of_group(
+        &self,
+        group_id: &str,
+    ) -> Result<BTreeMap<TopicPartition, NextOffset>, StoreError> {
+        let body = async |connection: &mut PgConnection| {
+            let rows = sqlx::query_as::<_, (String, i32, i64)>(OF_GROUP).bind(group_id).fetch_all(connection).await?;
+            Ok::<_, StoreError>(rows.into_iter().map(checkpoint).collect())
+        };
+        self.transactions.run(&READ_SPEC, body).await
     }
 
     /// Creates the checkpoints that are missing, at these offsets, and returns what stands then.
@@ -136,7 +156,7 @@ pub(super) async fn advance(
     let fenced = moves.iter().filter(|step| found(step) != Some(step.expected));
     let fenced: Vec<_> = fenced.map(|step| (step.partition.clone(), found(step))).collect();
     if !fenced.is_empty() {
-        return Ok(Err(Fenced { partitions: fenced }));
+        return Ok(Err(Fenced { partitions: fenced, ..Fenced::default() }));
     }
     let (topics, numbers) = columns(&partitions);
     let expected: Vec<_> = moves.iter().map(|step| step.expected.get()).collect();
@@ -155,9 +175,11 @@ pub(super) async fn select(
     let (topics, numbers) = columns(partitions);
     let query = sqlx::query_as::<_, (String, i32, i64)>(statement).bind(group_id).bind(&topics).bind(&numbers);
     let rows = query.fetch_all(connection).await?;
-    let entry =
-        |(topic, partition, next): (String, i32, i64)| (TopicPartition::new(topic, partition), NextOffset::new(next));
-    Ok(rows.into_iter().map(entry).collect())
+    Ok(rows.into_iter().map(checkpoint).collect())
+}
+
+fn checkpoint((topic, partition, next): (String, i32, i64)) -> (TopicPartition, NextOffset) {
+    (TopicPartition::new(topic, partition), NextOffset::new(next))
 }
 
 fn columns(partitions: &[TopicPartition]) -> (Vec<&str>, Vec<i32>) {

@@ -11,7 +11,7 @@ use crate::{
 use super::{
     Store, aggregates,
     checkpoints::{self, CheckpointMove, Fenced},
-    dead_letters::{self, DeadLetter},
+    dead_letters::{self, DeadLetter, Settlement},
     error::StoreError,
     events::{self, NewRow},
     generations,
@@ -23,13 +23,51 @@ use super::{
 /// Everything that a batch writes.
 #[derive(Debug)]
 pub struct BatchCommit<'a, A: SessionAggregator> {
-    pub group_id: &'a str,
-    /// One for each partition in the batch.
-    pub moves: &'a [CheckpointMove],
+    pub taken_from: TakenFrom<'a>,
     pub aggregators: &'a Aggregators<A>,
     pub changes: &'a [SessionChange<'a, A::State>],
-    pub dead_letters: &'a [DeadLetter<'a>],
     pub publication: Publication,
+}
+
+/// Where the batch's records were, and what is noted there in the same transaction: that they need not be taken again.
+#[derive(Clone, Copy, Debug)]
+pub enum TakenFrom<'a> {
+    /// A log: its checkpoints move.
+    Log {
+        group_id: &'a str,
+        /// One for each partition in the batch.
+        moves: &'a [CheckpointMove],
+        /// Those of the records that are no good events.
+        dead_letters: &'a [DeadLetter<'a>],
+    },
+    /// The dead letters: each is settled, and none becomes another one.
+    DeadLetters(&'a [Settlement<'a>]),
+}
+
+impl<'a> TakenFrom<'a> {
+    /// None where no checkpoint is concerned.
+    pub fn moves(self) -> &'a [CheckpointMove] {
+        match self {
+            TakenFrom::Log { moves, .. } => moves,
+            TakenFrom::DeadLetters(_) => &[],
+        }
+    }
+
+    /// Takes the locks that fence others, and notes where the records went.
+    async fn note(self, connection: &mut PgConnection) -> Result<(), CommitError> {
+        let fenced = match self {
+            TakenFrom::Log { group_id, moves, .. } => checkpoints::advance(connection, group_id, moves).await?,
+            TakenFrom::DeadLetters(settlements) => dead_letters::settle(connection, settlements).await?,
+        };
+        fenced.map_err(CommitError::Fenced)
+    }
+
+    fn new_dead_letters(self) -> &'a [DeadLetter<'a>] {
+        match self {
+            TakenFrom::Log { dead_letters, .. } => dead_letters,
+            TakenFrom::DeadLetters(_) => &[],
+        }
+    }
 }
 
 /// Why a batch was not committed. Nothing of it is in the tables, except perhaps for [`super::Failure::InDoubt`].
@@ -38,8 +76,8 @@ pub enum CommitError {
     /// A session was changed, created or deleted since it was read: read and fold again.
     #[error("a session changed since it was read")]
     Conflict,
-    /// Another writer owns some of the partitions, or this batch was committed before.
-    #[error("the checkpoint moved")]
+    /// Another writer owns some of the partitions or settled some of the letters, or this batch was committed before.
+    #[error("the checkpoint moved, or the dead letter was settled")]
     Fenced(Fenced),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,7 +114,7 @@ impl Store {
         let replaced: Vec<&Event> = changes.iter().flat_map(|change| change.replaced.iter().copied()).collect();
         let body = async |connection: &mut PgConnection| {
             generations::check(connection, self.generation).await?;
-            checkpoints::advance(connection, batch.group_id, batch.moves).await?.map_err(CommitError::Fenced)?;
+            batch.taken_from.note(connection).await?;
             let written = sessions::write(connection, batch.aggregators, changes, &snapshots).await?;
             if written == Written::Conflict {
                 return Err(CommitError::Conflict);
@@ -85,7 +123,7 @@ impl Store {
             events::replace(connection, &replaced).await?;
             aggregates::write(connection, changes).await?;
             transitions::insert(connection, Cause::Event, batch.publication, changes, &snapshots).await?;
-            dead_letters::insert(connection, batch.dead_letters).await?;
+            dead_letters::insert(connection, batch.taken_from.new_dead_letters()).await?;
             Ok(())
         };
         self.transactions.run(&COMMIT, body).await

@@ -20,6 +20,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (7, "state_as_json", include_str!("../../migrations/0007_state_as_json.sql")),
     (8, "transitions_by_session", include_str!("../../migrations/0008_transitions_by_session.sql")),
     (9, "deleted_sessions", include_str!("../../migrations/0009_deleted_sessions.sql")),
+    (10, "retention", include_str!("../../migrations/0010_retention.sql")),
     (11, "replays", include_str!("../../migrations/0011_replays.sql")),
     (12, "generation", include_str!("../../migrations/0012_generation.sql")),
 ];

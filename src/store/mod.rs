@@ -24,6 +24,7 @@ mod overview;
 mod pool;
 mod repair;
 mod replays;
+mod retention;
 mod sessions;
 mod standing;
 mod storage;
@@ -38,8 +39,12 @@ pub use aggregators::IncompleteAggregator;
 pub use breaker::{BreakerOptions, BreakerReport, BreakerState};
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
 pub use claims::{ClaimedSession, Claims, StoredEvents};
-pub use commit::{BatchCommit, CommitError};
-pub use dead_letters::{DeadLetter, headers_to_json};
+pub use commit::{BatchCommit, CommitError, TakenFrom};
+pub use dead_letters::{
+    DeadLetter, Discarding, FencedLetter, LetterCount, LetterFilter, LetterId, LetterOutcome, LetterPage, LetterStatus,
+    LetterSummary, LetterToRedrive, RedrivePage, RedriveScope, Settlement, StoredLetter, headers_from_json,
+    headers_to_json,
+};
 pub use deleted_sessions::{Deletion, Tombstone};
 pub use dry_run::DryRun;
 pub use error::{Failure, StoreError};
@@ -51,6 +56,7 @@ pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
 pub use pool::PoolOptions;
 pub use replays::{ReplayName, ReplayPartition, StoredReplay};
+pub use retention::{Expiring, Expiry};
 pub(crate) use sessions::written_version;
 pub use storage::{Storage, commit};
 pub use stored::{PageStart, Selection, StoredPage, StoredSession};
@@ -87,6 +93,7 @@ const STATEMENTS: &[&str] = &[
     checkpoints::MOVE,
     checkpoints::READ,
     checkpoints::CREATE,
+    checkpoints::OF_GROUP,
     claims::DIGESTS,
     claims::DEAD_LETTERS,
     sessions::UPDATE,
@@ -96,7 +103,6 @@ const STATEMENTS: &[&str] = &[
     stored::WITHOUT_ROW,
     stored::ANY_EVENT,
     stored::AGGREGATES,
-    dead_letters::INSERT,
     transitions::INSERT,
     overview::SESSIONS_BY_STATUS,
     overview::DEAD_LETTERS_BY_REASON,
@@ -169,6 +175,8 @@ impl Store {
                 .chain(events::STATEMENTS)
                 .chain(views::statements())
                 .chain(deleted_sessions::STATEMENTS)
+                .chain(dead_letters::STATEMENTS)
+                .chain(retention::STATEMENTS)
         };
         connection.execute("SET lock_timeout = '5s'").await?;
         for statement in statements() {

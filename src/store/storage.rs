@@ -56,7 +56,7 @@ pub async fn commit<A: SessionAggregator>(
     batch: &BatchCommit<'_, A>,
 ) -> Result<Committed, CommitError> {
     storage.commit_batch(batch).await?;
-    Ok(Committed::of(batch.moves))
+    Ok(Committed::of(batch.taken_from.moves()))
 }
 
 impl<A: SessionAggregator> Storage<A> for Store {

@@ -125,20 +125,6 @@ impl Store {
         self.transactions.run(&MARK_SPEC, body).await
     }
 
-    /// The latest instant at which all partitions of these topics were caught up, however long ago; none where one never
-    /// was, or has a backlog.
-    ///
-    /// # Errors
-    /// If Postgres can't be asked.
-    pub async fn caught_up_at(&self, group_id: &str, topics: &[String]) -> Result<Option<EventTime>, StoreError> {
-        let ever = SweepInstant::CaughtUp {
-            group_id: group_id.to_owned(),
-            topics: topics.to_vec(),
-            within: Duration::from_secs(100 * 365 * 24 * 3_600),
-        };
-        self.transactions.run(&MARK_SPEC, async |connection| asked_about(connection, &ever).await).await
-    }
-
     /// Times out sessions that were silent for the aggregator's inactivity timeout, up to a limit, and brings the
     /// status of others that it meets up to date with the settings.
     ///

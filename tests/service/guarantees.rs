@@ -9,7 +9,7 @@ use sessionfold::{
     generate::{GeneratedRecord, Generator, Shape},
     record::{NextOffset, TopicPartition},
     service::open_store,
-    store::{BatchCommit, CheckpointMove, CommitError, Publication},
+    store::{BatchCommit, CheckpointMove, CommitError, Publication, TakenFrom},
     stream::log_ends,
 };
 use sqlx::{Connection, Executor, PgConnection};
@@ -43,14 +43,9 @@ async fn a_writer_whose_checkpoint_was_moved_by_another_is_fenced() {
     };
     let aggregators = Aggregators::new(Convergent::default());
     let commit = async |moves: &[CheckpointMove]| {
-        let batch = BatchCommit {
-            group_id: group,
-            moves,
-            aggregators: &aggregators,
-            changes: &[],
-            dead_letters: &[],
-            publication: Publication::Published,
-        };
+        let taken_from = TakenFrom::Log { group_id: group, moves, dead_letters: &[] };
+        let publication = Publication::Published;
+        let batch = BatchCommit { taken_from, aggregators: &aggregators, changes: &[], publication };
         sessionfold::store::commit(&store, &batch).await
     };
     let committed = commit(&[step(0, 10)]).await.unwrap();

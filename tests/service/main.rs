@@ -16,13 +16,16 @@ mod tansu;
 
 mod convergence;
 mod crashes;
+mod dead_letters;
 mod faults;
 mod faults_of_setup;
 mod generations;
 mod group;
 mod guarantees;
+mod offsets;
 mod reference;
 mod replay;
+mod retention;
 mod rights;
 mod sessions;
 mod sides;

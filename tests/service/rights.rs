@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use sessionfold::{
     event::EventKind,
     fold::{Aggregators, Convergent, SideAggregators},
@@ -15,7 +16,7 @@ use crate::{
     deployment::Deployment,
     faults_of_setup::assert_refused,
     program::{Instance, run, until},
-    records::{prompt, started, tool},
+    records::{prompt, record, started, tool},
 };
 
 /// The URL of this role, which is made with the password `p`, on the deployment's database.
@@ -52,19 +53,25 @@ async fn a_role_with_the_documented_rights_runs_verifies_and_repairs() {
 
     // An aggregator that joins later is folded anew; and an earlier version of an event replaces a stored one.
     deployment.send(&[tool("s", 3, "2026-03-01T09:00:03Z", "Bash"), prompt("s", 2, "2026-03-01T09:00:00Z")]).await;
+    deployment.send(&[record(EventKind::Tool, "s", 4, "2026-03-01T09:00:04Z", json!({}))]).await;
     let config = deployment.config();
     let aggregators = Aggregators { session: Convergent::default(), sides: SideAggregators::new().with(ByTool) };
     let service = Service::start(&config, open_store(&config), aggregators, Until::Drained).unwrap();
-    assert_eq!(service.run().await.unwrap().records(), 2);
+    assert_eq!(service.run().await.unwrap().records(), 3);
 
     for command in [
         &["verify", "--repair", "--yes"][..],
+        &["dead-letters", "redrive", "--yes"],
+        &["dead-letters", "discard", "--yes"],
+        &["retention", "--yes", "--set", "retention.sessions=1ms", "--set", "retention.dead_letters=1ms"],
         &["offsets", "adopt", "--topic", deployment.topic(EventKind::Tool), "--partition", "0", "--to", "0", "--yes"],
         &["offsets", "show"],
     ] {
         let output = run(&deployment, command);
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
+    let left = "SELECT (SELECT count(*) FROM sessions) + (SELECT count(*) FROM dead_letters)";
+    assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&mut deployment.connect().await).await.unwrap(), 0);
 }
 
 /// By a service that also times out a session, which writes another transition.

@@ -6,7 +6,7 @@ use sessionfold::{
     event::{Event, Reason, SessionId},
     fold::{Aggregators, Convergent, ConvergentState, SessionAggregator, SessionChange, SideChange, Version},
     record::RecordOffset,
-    store::{BatchCommit, CheckpointMove, CommitError, Failure, Fenced, StoreError},
+    store::{BatchCommit, CheckpointMove, CommitError, Failure, Fenced, StoreError, TakenFrom},
 };
 
 use crate::{
@@ -46,10 +46,11 @@ impl Write {
         let letter = |letter: &sessionfold::store::DeadLetter<'_>| -> (_, RecordOffset, Reason) {
             (letter.partition.clone(), letter.offset, letter.refusal.reason)
         };
+        let TakenFrom::Log { dead_letters, .. } = batch.taken_from else { panic!("no log, but {batch:?}") };
         Self {
-            moves: batch.moves.to_vec(),
+            moves: batch.taken_from.moves().to_vec(),
             changes: batch.changes.iter().map(|change| Change::of(batch.aggregators, change)).collect(),
-            letters: batch.dead_letters.iter().map(letter).collect(),
+            letters: dead_letters.iter().map(letter).collect(),
         }
     }
 
@@ -125,7 +126,7 @@ impl Tables {
         let fenced = write.moves.iter().filter(|step| found(step) != Some(step.expected));
         let partitions: Vec<_> = fenced.map(|step| (step.partition.clone(), found(step))).collect();
         if !partitions.is_empty() {
-            return Err(CommitError::Fenced(Fenced { partitions }));
+            return Err(CommitError::Fenced(Fenced { partitions, ..Fenced::default() }));
         }
         let stands = |change: &Change| {
             let is_left_out = change.read.is_none() && self.deleted.contains(&change.session);

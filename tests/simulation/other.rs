@@ -4,7 +4,7 @@ use sessionfold::{
     event::{Decoded, Event, Reason, Refusal},
     fold::{Aggregators, BatchFold, Convergent, Wanted},
     record::{NextOffset, Record, RecordOffset, TopicPartition},
-    store::{BatchCommit, CheckpointMove, DeadLetter, Publication},
+    store::{BatchCommit, CheckpointMove, DeadLetter, Publication, TakenFrom},
 };
 
 use crate::{broker::Broker, commit::Write, memory, records::is_unstorable, tables::Tables};
@@ -44,9 +44,9 @@ pub fn commit(
         .map(|(offset, record, refusal)| DeadLetter { partition, offset: *offset, record, refusal })
         .collect();
     let moves = [CheckpointMove { partition: partition.clone(), expected, next }];
-    let (changes, dead_letters) = (&folded.changes, &dead_letters);
+    let taken_from = TakenFrom::Log { group_id: "group", moves: &moves, dead_letters: &dead_letters };
     let publication = Publication::Published;
-    let batch = BatchCommit { group_id: "group", moves: &moves, aggregators, changes, dead_letters, publication };
+    let batch = BatchCommit { taken_from, aggregators, changes: &folded.changes, publication };
     tables.commit(Write::of(&batch)).expect("nobody is in between");
 }
 

@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 use crate::{
     config::Config,
     event::SessionId,
-    service::{open_store, preflight_database},
+    service::{adopt_generation, open_store, preflight_database},
     store::Store,
 };
 
@@ -85,6 +85,7 @@ enum SessionsCommand {
 pub(super) async fn execute(config: Config, args: SessionsArgs) -> CommandResult {
     let store = open_store(&config);
     first_problem(&preflight_database(&store, false).await)?;
+    let (config, store) = adopt_generation(config, &store).await?;
     let result = run(&config, &store, args.command).await;
     store.close().await;
     result

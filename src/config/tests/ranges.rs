@@ -59,6 +59,11 @@ fn values_on_the_limits_are_accepted() {
         "batch.max_events=1000000",
         "batch.max_wait=60s",
         "batch.max_bytes=1024",
+        "retention.sessions=forever",
+        "retention.sessions=1ms",
+        "retention.transitions=3650d",
+        "retention.interval=24h",
+        "retention.batch=10000",
         "shutdown.timeout=1m",
         "http.listen=0.0.0.0:8080",
         "http.listen=",
@@ -94,6 +99,10 @@ fn values_beyond_the_limits_are_refused() {
         "batch.max_wait=0s",
         "batch.max_wait=61s",
         "batch.max_bytes=1023",
+        "retention.sessions=0s",
+        "retention.dead_letters=3651d",
+        "retention.interval=0s",
+        "retention.batch=10001",
         "shutdown.timeout=0s",
         "shutdown.timeout=61s",
     ] {
@@ -122,6 +131,7 @@ fn texts_that_mean_nothing_are_refused() {
         "log.format=xml",
         "log.filter=",
         "aggregator.kind=other",
+        "retention.open_dead_letters=never",
     ] {
         let (key, _) = flag.split_once('=').unwrap();
         let message = message(from_flag(flag));

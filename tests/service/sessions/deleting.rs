@@ -8,7 +8,7 @@ use sessionfold::{
     generate::{GeneratedRecord, Generator, Shape},
     pipeline::Totals,
     service::{Service, open_store},
-    store::{BatchCommit, CommitError, Publication},
+    store::{BatchCommit, CommitError, Publication, TakenFrom},
     stream::Until,
 };
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
@@ -215,15 +215,9 @@ async fn a_writer_that_read_before_a_deletion_meets_a_conflict_and_then_a_tombst
         let id = SessionId::parse(session).unwrap();
         store.delete_session(&id, None).await.unwrap();
 
-        let (moves, dead_letters) = (&[], &[]);
-        let batch = BatchCommit {
-            group_id: "g",
-            moves,
-            aggregators: &aggregators,
-            changes: &folded.changes,
-            dead_letters,
-            publication: Publication::Published,
-        };
+        let taken_from = TakenFrom::Log { group_id: "g", moves: &[], dead_letters: &[] };
+        let publication = Publication::Published;
+        let batch = BatchCommit { taken_from, aggregators: &aggregators, changes: &folded.changes, publication };
         let committed = store.commit(&batch).await;
         assert!(matches!(committed, Err(CommitError::Conflict)), "{session}: {committed:?}");
         assert_eq!(rows_of(&deployment, session).await, 0);

@@ -1,0 +1,209 @@
+//! `sessionfold offsets seek` and `adopt`: an operator moves checkpoints, and the decision is kept.
+
+use std::{collections::HashMap, process::ExitCode};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+
+use crate::{
+    cli::{CommandResult, Failure, confirm::confirm},
+    config::Config,
+    record::{NextOffset, TopicPartition},
+    store::{AdoptedOffset, CheckpointMove, Store},
+    stream::{GroupMember, KnownLogEnds, LogEnds, exact_log_ends, group_members, known_log_ends, offsets_at},
+};
+
+use super::{
+    TIMEOUT,
+    target::{Place, Target},
+};
+
+#[derive(Args)]
+pub(super) struct AdoptArgs {
+    #[arg(long)]
+    topic: String,
+    #[arg(long)]
+    partition: i32,
+    /// earliest, latest, or the offset of the next record to read
+    #[arg(long)]
+    to: Place,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+    /// Also to an offset outside the log as the broker tells it
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args)]
+pub(super) struct SeekArgs {
+    #[arg(long)]
+    topic: String,
+    /// Only this partition, instead of all of the topic; may be given several times
+    #[arg(long)]
+    partition: Vec<i32>,
+    /// earliest, latest, the offset of the next record to read, or the time from which on records were sent
+    #[arg(long)]
+    to: Target,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+    /// Also where the broker doesn't tell whether an instance runs
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) async fn adopt(config: &Config, store: &Store, args: AdoptArgs) -> CommandResult {
+    let partition = TopicPartition::new(args.topic.as_str(), args.partition);
+    let ends = ends_of(config, &args.topic, &[args.partition]).await?.remove(0);
+    let group_id = &config.kafka.group_id;
+    let checkpoints = store.checkpoints(group_id, std::slice::from_ref(&partition)).await?;
+    let expected = checkpoints.get(&partition).copied().with_context(|| {
+        format!("{partition} has no checkpoint for group {group_id}, so there is nothing to decide: `run` makes one")
+    })?;
+    let adopted = decision(expected, &ends, next(args.to, &ends));
+    tell(group_id, &adopted);
+    if !args.force {
+        refuse_outside_the_log(&adopted).map_err(|why| Failure::Usage(anyhow!("{why}; --force does it")))?;
+    }
+    ask(args.yes)?;
+    store.adopt_offset(group_id, &adopted).await?;
+    println!("done, and kept in the table adopted_offsets; restart the instances that halted the partition");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn seek(config: &Config, store: &Store, args: SeekArgs) -> CommandResult {
+    let ends = ends_of(config, &args.topic, &args.partition).await?;
+    refuse_while_somebody_reads(config, &ends, args.force).await?;
+    let partitions: Vec<TopicPartition> = ends.iter().map(|ends| ends.partition.clone()).collect();
+    let times = match args.to {
+        Target::Place(_) => HashMap::new(),
+        Target::Time(time) => {
+            let (kafka, ends) = (config.kafka.clone(), ends.clone());
+            let locate = move || offsets_at(&kafka, &exact_log_ends(&kafka, &ends)?, time.as_utc(), TIMEOUT);
+            tokio::task::spawn_blocking(locate).await??
+        }
+    };
+    let next = |ends: &LogEnds| match args.to {
+        Target::Place(place) => next(place, ends),
+        // All that the log holds was sent before.
+        Target::Time(_) => times.get(&ends.partition).copied().unwrap_or(ends.latest),
+    };
+    let group_id = &config.kafka.group_id;
+    let checkpoints = store.checkpoints(group_id, &partitions).await?;
+    let mut adopted = Vec::new();
+    for ends in &ends {
+        let expected = checkpoints.get(&ends.partition).copied().unwrap_or(ends.earliest);
+        let decision = decision(expected, ends, next(ends));
+        tell(group_id, &decision);
+        refuse_outside_the_log(&decision).map_err(|why| Failure::Usage(anyhow!(why)))?;
+        adopted.push(decision);
+    }
+    ask(args.yes)?;
+    // One that nobody has begun to read gets its checkpoint now.
+    let starts: Vec<(TopicPartition, NextOffset)> =
+        ends.iter().map(|ends| (ends.partition.clone(), ends.earliest)).collect();
+    store.create_checkpoints(group_id, &starts).await?;
+    store.adopt_offsets(group_id, &adopted).await?;
+    println!("done, and kept in the table adopted_offsets");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The ends of these partitions of a topic, or of all.
+async fn ends_of(config: &Config, topic: &str, wanted: &[i32]) -> Result<Vec<LogEnds>, Failure> {
+    let kafka = config.kafka.clone();
+    let known = tokio::task::spawn_blocking(move || known_log_ends(&kafka, TIMEOUT)).await??;
+    let of_topic = |(partition, _): &KnownLogEnds| *partition.topic == *topic;
+    let mut of_topic: Vec<KnownLogEnds> = known.into_iter().filter(of_topic).collect();
+    let is_there = |number: &i32| of_topic.iter().any(|(partition, _)| partition.partition == *number);
+    let missing = wanted.iter().copied().find(|number| !is_there(number)).or(of_topic.is_empty().then_some(0));
+    if let Some(number) = missing {
+        let partition = TopicPartition::new(topic, number);
+        return Err(Failure::Usage(anyhow!("{partition} is no partition of the configured topics; see kafka.topics")));
+    }
+    of_topic.retain(|(partition, _)| wanted.is_empty() || wanted.contains(&partition.partition));
+    let ends = |(partition, ends): KnownLogEnds| {
+        ends.map_err(|error| anyhow!("where the log of {partition} ends is not known: {error}").into())
+    };
+    of_topic.into_iter().map(ends).collect()
+}
+
+/// An instance would be fenced, let go of what it has read, and go on from the new checkpoint: so that nobody wonders,
+/// there must be none. A group that has committed offsets is listed by Kafka, whoever is in it; a broker that doesn't list
+/// it can't tell.
+async fn refuse_while_somebody_reads(config: &Config, ends: &[LogEnds], force: bool) -> Result<(), Failure> {
+    let kafka = config.kafka.clone();
+    let members = tokio::task::spawn_blocking(move || group_members(&kafka, TIMEOUT)).await?;
+    let members = members.context("who is in the group is not known")?;
+    let group_id = &config.kafka.group_id;
+    let is_known = members.is_some() || ends.iter().all(|ends| ends.committed.is_none());
+    if !is_known && !force {
+        let what = format!("the broker doesn't tell who is in group {group_id}: stop all instances, then use --force");
+        return Err(anyhow!(what).into());
+    }
+    let named = |member: &GroupMember| match member.host.as_str() {
+        "" => member.id.clone(),
+        host => format!("{} at {host}", member.id),
+    };
+    let members: Vec<String> = members.iter().flatten().map(named).collect();
+    if members.is_empty() {
+        return Ok(());
+    }
+    let which = members.join(", ");
+    Err(anyhow!(
+        "group {group_id} has members ({which}): stop all instances; one that was killed is a member until its session \
+         timeout is over"
+    )
+    .into())
+}
+
+fn next(place: Place, ends: &LogEnds) -> NextOffset {
+    match place {
+        Place::Earliest => ends.earliest,
+        Place::Latest => ends.latest,
+        Place::Offset(offset) => offset,
+    }
+}
+
+fn decision(expected: NextOffset, ends: &LogEnds, next: NextOffset) -> AdoptedOffset {
+    let step = CheckpointMove { partition: ends.partition.clone(), expected, next };
+    AdoptedOffset { step, log_start: ends.earliest, log_end: ends.latest }
+}
+
+fn refuse_outside_the_log(adopted: &AdoptedOffset) -> Result<(), String> {
+    let AdoptedOffset { step: CheckpointMove { next, .. }, log_start, log_end } = adopted;
+    if (log_start..=log_end).contains(&next) {
+        return Ok(());
+    }
+    Err(format!("{next} is outside the log, where reading would halt"))
+}
+
+fn ask(yes: bool) -> Result<(), Failure> {
+    if yes || confirm()? {
+        return Ok(());
+    }
+    Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")))
+}
+
+/// Says what will be done, and what that means for records.
+fn tell(group_id: &str, adopted: &AdoptedOffset) {
+    let AdoptedOffset { step: CheckpointMove { partition, expected, next }, log_start, log_end } = adopted;
+    println!(
+        "group {group_id}: the checkpoint of {partition} goes from {expected} to {next}; its log holds {log_start} to \
+         {log_end}"
+    );
+    println!("{}", consequence(adopted));
+}
+
+fn consequence(adopted: &AdoptedOffset) -> String {
+    let AdoptedOffset { step: CheckpointMove { expected, next, .. }, log_end, .. } = adopted;
+    match adopted.gap() {
+        gap if adopted.is_of_another_log() => format!(
+            "{expected} is beyond the end of the log, so nothing of this log was read: {gap} offsets before {next} are \
+             skipped for good, and what it holds from {next} on is read"
+        ),
+        0 if expected == next => "that is where it stands".to_owned(),
+        0 => format!("what the log holds from {next} to {log_end} is read, again where it was read before"),
+        gap => format!("{gap} offsets are skipped for good"),
+    }
+}

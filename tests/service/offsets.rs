@@ -1,0 +1,161 @@
+//! `sessionfold offsets`: what stands where, and checkpoints that an operator moves.
+
+use std::{process::Output, time::Duration};
+
+use serde_json::{Value, json};
+use sessionfold::{
+    event::EventKind,
+    generate::{GeneratedRecord, Generator, Shape},
+    stream::group_members,
+};
+
+use crate::{
+    deployment::{Deployment, MAX_VALUE_BYTES},
+    expected::Expected,
+    program::{self, Instance, until},
+    records::prompt,
+    tables::assert_tables_equal,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn records(records: u64) -> Vec<GeneratedRecord> {
+    Generator::new(Shape { records, bad_share: 0.0, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() }).collect()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The row of a topic's first partition.
+fn shown(deployment: &Deployment, kind: EventKind) -> Value {
+    let output = program::run(deployment, &["offsets", "show", "--json"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = shown["partitions"].as_array().unwrap();
+    let is_row = |row: &&Value| row["topic"] == deployment.topic(kind) && row["partition"] == 0;
+    rows.iter().find(is_row).unwrap().clone()
+}
+
+/// Three prompts at these seconds after some time of 2026.
+fn prompts_at(seconds: [i64; 3]) -> Vec<GeneratedRecord> {
+    let at = |(id, seconds): (u8, i64)| GeneratedRecord {
+        timestamp_millis: 1_772_355_600_000 + seconds * 1_000,
+        ..prompt("s", id, "2026-03-01T08:00:00Z")
+    };
+    (1..).zip(seconds).map(at).collect()
+}
+
+/// One by one: the development broker tells ends and times of logs by whole batches of a producer.
+async fn send_each(deployment: &Deployment, records: &[GeneratedRecord]) {
+    for record in records {
+        deployment.send([record]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_and_time_behind_are_those_of_the_first_record_that_was_not_read() {
+    let deployment = Deployment::new(1).await;
+    let sent = prompts_at([0, 3_600, 7_200]);
+    deployment.send(&sent[..1]).await;
+    deployment.drain().await;
+    let row = shown(&deployment, EventKind::Prompt);
+    assert_eq!(
+        row,
+        json!({"topic": deployment.topic(EventKind::Prompt), "partition": 0, "checkpoint": 1, "committed": 1,
+            "earliest": 0, "latest": 1, "lag": 0, "behind_seconds": null, "error": null})
+    );
+    send_each(&deployment, &sent[1..]).await;
+    let row = shown(&deployment, EventKind::Prompt);
+    assert_eq!((&row["checkpoint"], &row["latest"], &row["lag"]), (&json!(1), &json!(3), &json!(2)), "{row}");
+    let since_second = (chrono::Utc::now().timestamp_millis() - sent[1].timestamp_millis) as f64 / 1_000.0;
+    let behind = row["behind_seconds"].as_f64().unwrap();
+    assert!((since_second - behind).abs() < 30.0, "{behind} s behind, not {since_second} s");
+    let printed = text(&program::run(&deployment, &["offsets", "show"]));
+    assert!(
+        printed.contains("behind") && printed.lines().any(|line| line.contains("[0]") && line.ends_with('-')),
+        "{printed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_broker_the_checkpoints_are_shown() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.send(&records(500)).await;
+    deployment.drain().await;
+    let with_broker = shown(&deployment, EventKind::Tool);
+    deployment.set("SESSIONFOLD_KAFKA__BROKERS", "127.0.0.1:1");
+    let row = shown(&deployment, EventKind::Tool);
+    assert_eq!(row["checkpoint"], with_broker["checkpoint"]);
+    assert_eq!((&row["latest"], &row["error"]), (&Value::Null, &json!("the broker was not asked")));
+    let printed = text(&program::run(&deployment, &["offsets", "show"]));
+    assert!(printed.contains("the broker's part is missing: no Kafka broker answered"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seek_back_reads_again_and_changes_nothing() {
+    let deployment = Deployment::new(2).await;
+    let sent = records(3_000);
+    deployment.send(&sent).await;
+    deployment.drain().await;
+    let seek = ["offsets", "seek", "--topic", deployment.topic(EventKind::Tool), "--to", "earliest"];
+    assert_eq!(program::run(&deployment, &seek).status.code(), Some(2), "it asks first");
+    let output = program::run(&deployment, &[&seek[..], &["--yes"]].concat());
+    assert!(output.status.success(), "{}", text(&output));
+    let again = deployment.drain().await;
+    assert!(again.duplicates > 1_000 && again.applied == 0, "{again:?}");
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+    let moved: i64 = sqlx::query_scalar("SELECT count(*) FROM adopted_offsets WHERE to_offset = 0 AND gap = 0")
+        .fetch_one(&mut deployment.connect().await)
+        .await
+        .unwrap();
+    assert_eq!(moved, 2, "a decision for each partition");
+}
+
+/// The development broker goes by when a record came, Kafka by when it was sent: here that is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seek_to_a_time_begins_with_the_first_record_sent_then_or_later() {
+    let deployment = Deployment::new(1).await;
+    let now = || chrono::Utc::now();
+    let mut times = vec![now()];
+    for mut record in prompts_at([0, 1, 2]) {
+        tokio::time::sleep(Duration::from_millis(20)).await; // so that the times differ
+        record.timestamp_millis = now().timestamp_millis();
+        deployment.send([&record]).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        times.push(now());
+    }
+    // Nobody has begun to read: the seek makes the checkpoint.
+    for (offset, time) in times[..3].iter().enumerate() {
+        let time = time.to_rfc3339();
+        let topic = deployment.topic(EventKind::Prompt);
+        let seek = ["offsets", "seek", "--topic", topic, "--partition", "0", "--yes", "--to", &time];
+        let output = program::run(&deployment, &seek);
+        assert!(output.status.success(), "{}", text(&output));
+        assert_eq!(shown(&deployment, EventKind::Prompt)["checkpoint"], offset, "{times:?}");
+    }
+    let outside = ["offsets", "seek", "--topic", deployment.topic(EventKind::Prompt), "--yes", "--to", "99"];
+    assert_eq!(program::run(&deployment, &outside).status.code(), Some(2));
+    let nowhere = ["offsets", "seek", "--topic", "nowhere", "--yes", "--to", "latest"];
+    assert_eq!(program::run(&deployment, &nowhere).status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_moved_while_an_instance_runs() {
+    let deployment = Deployment::new(1).await;
+    deployment.send(&records(500)).await;
+    let mut instance = Instance::start(&deployment, &["run"]);
+    let kafka = deployment.config().kafka;
+    let members = || group_members(&kafka, Duration::from_secs(10)).unwrap().map(|members| members.len());
+    // The development broker lists a group once it has committed something.
+    until("the instance is a member of the group", PATIENCE, async || members() == Some(1)).await;
+    let seek = ["offsets", "seek", "--topic", deployment.topic(EventKind::Tool), "--to", "earliest", "--yes"];
+    let output = program::run(&deployment, &[&seek[..], &["--force"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("has members (sessionfold"), "{}", text(&output));
+    instance.stop().await;
+    until("the instance has left the group", PATIENCE, async || members() == Some(0)).await;
+    let output = program::run(&deployment, &seek);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(shown(&deployment, EventKind::Tool)["checkpoint"], 0);
+}
