@@ -5,14 +5,14 @@ use crate::{
     fold::{Aggregators, SessionAggregator},
     pipeline::PipelineError,
     record::{NextOffset, TopicPartition},
-    store::{GenerationName, Promotion, Publication, ReplayName, ReplayPartition, Store, StoreError},
+    store::{AsStoreError, GenerationName, Promotion, Publication, ReplayName, ReplayPartition, Store, StoreError},
 };
 
 use super::{Bound, Bounds, Monitor, OtherGeneration, Replay, ReplayError, ReplayPlan, Stretch, sweep_like_live};
 
 /// The replay by which a generation follows the logs to its promotion.
 const NAME: &str = "promotion";
-/// So little behind, it is promoted: the live consumer reads that much again.
+/// So little behind, the rest is read while the live consumer waits.
 const CLOSE_ENOUGH: u64 = 5_000;
 /// Where the logs grow faster than a round reads, further rounds don't help.
 const MOST_ROUNDS: u32 = 10;
@@ -61,8 +61,8 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
     pub async fn promote(&self, mut watch: impl FnMut(Monitor, u64)) -> Result<(), PromotionError> {
         let mut covered = self.covered().await?;
         for _ in 0..MOST_ROUNDS {
-            let plan = self.plan(covered)?;
-            covered = plan.partitions.iter().map(|one| (one.partition.clone(), one.to)).collect();
+            let plan = self.plan(&covered)?;
+            covered = ends(&plan);
             self.read(&plan, &mut watch).await?;
             if plan.left() <= CLOSE_ENOUGH {
                 break;
@@ -76,7 +76,12 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
             replay: &name(),
             group_id: &self.config.kafka.group_id,
         };
-        Ok(self.live.promote_generation(&promotion).await?)
+        let catch_up = async |checkpoints: Vec<(TopicPartition, NextOffset)>| {
+            let plan = up_to(&covered, &checkpoints);
+            covered = ends(&plan);
+            self.read(&plan, &mut watch).await
+        };
+        self.live.promote_generation(&promotion, catch_up).await
     }
 
     /// How far the generation holds each log: to where it was live, or else to where its replay came.
@@ -104,8 +109,9 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
         partitions.into_iter().map(place).collect()
     }
 
-    fn plan(&self, covered: Vec<(TopicPartition, NextOffset)>) -> Result<ReplayPlan, PromotionError> {
-        let bounds = Bounds { from: Bound::Offsets(covered), to: Bound::Log, topics: None };
+    /// From there to where the logs end now.
+    fn plan(&self, covered: &[(TopicPartition, NextOffset)]) -> Result<ReplayPlan, PromotionError> {
+        let bounds = Bounds { from: Bound::Offsets(covered.to_vec()), to: Bound::Log, topics: None };
         let stretches = tokio::task::block_in_place(|| bounds.locate(&self.config.kafka))?;
         if let Some(Stretch { range, gone }) = stretches.iter().find(|stretch| stretch.gone > 0) {
             let (generation, partition) = (self.next.generation.name.clone(), range.partition.clone());
@@ -130,6 +136,29 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
         }
         self.next.store.finish_replay(&plan.name).await?;
         Ok(())
+    }
+}
+
+fn ends(plan: &ReplayPlan) -> Vec<(TopicPartition, NextOffset)> {
+    plan.partitions.iter().map(|one| (one.partition.clone(), one.to)).collect()
+}
+
+/// From where the generation is to where the group is. Where the generation is further already, nothing is read: the group
+/// goes on from there.
+fn up_to(covered: &[(TopicPartition, NextOffset)], checkpoints: &[(TopicPartition, NextOffset)]) -> ReplayPlan {
+    let partition = |(partition, from): &(TopicPartition, NextOffset)| {
+        let checkpoint = checkpoints.iter().find(|(known, _)| known == partition).map_or(*from, |(_, next)| *next);
+        ReplayPartition { partition: partition.clone(), from: *from, to: checkpoint.max(*from), next: *from }
+    };
+    ReplayPlan::onward(name(), covered.iter().map(partition).collect())
+}
+
+impl AsStoreError for PromotionError {
+    fn as_store_error(&self) -> Option<&StoreError> {
+        match self {
+            PromotionError::Store(error) => Some(error),
+            _ => None,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         DryRun, Publication, ReplayName, ReplayPartition, Storage, Store, StoreError, StoredReplay, SweepInstant,
         SweepScope,
     },
-    stream::{LogEnds, LogRange, Membership, StreamError, Until, exact_log_ends, log_ends, offsets_at},
+    stream::{LogEnds, LogRange, Membership, StreamError, Until, log_ends, offsets_at},
 };
 
 use super::{Service, start_consumer, sweep::sweep_all};
@@ -90,7 +90,7 @@ impl Bounds {
     /// If Kafka can't be asked, or has no such topic or partition.
     pub fn locate(&self, kafka: &KafkaConfig) -> Result<Vec<Stretch>, ReplayError> {
         let logs = self.logs(kafka)?;
-        let ends = exact_log_ends(kafka, &logs)?;
+        let ends: HashMap<_, _> = logs.iter().map(|log| (log.partition.clone(), log.latest)).collect();
         let starts: HashMap<_, _> = logs.iter().map(|log| (log.partition.clone(), log.earliest)).collect();
         let from = place(&self.from, kafka, &starts, &ends)?;
         let to = place(&self.to, kafka, &ends, &ends)?;

@@ -4,6 +4,7 @@ mod diff;
 mod promotion;
 
 pub use diff::{DifferingSession, FieldDifference, GenerationDiff};
+pub(super) use promotion::CHECKPOINTS;
 pub use promotion::Promotion;
 
 use std::{fmt, str::FromStr};

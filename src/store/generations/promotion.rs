@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::backoff::Backoff;
+use crate::{
+    backoff::Backoff,
+    record::{NextOffset, TopicPartition},
+};
 
 use super::{
     super::{
         ReplayName, Store,
         error::{Failure, StoreError},
-        transaction::{Isolation, TransactionSpec},
+        transaction::{AsStoreError, Isolation, TransactionSpec},
     },
     Generation, GenerationName, quoted,
 };
@@ -29,6 +32,9 @@ pub struct Promotion<'a> {
     /// Which consumer group goes on from there.
     pub group_id: &'a str,
 }
+
+pub(in crate::store) const CHECKPOINTS: &str = "/* checkpoints_of_group */
+    SELECT topic, partition, next_offset FROM checkpoints WHERE group_id = $1 ORDER BY topic, partition";
 
 const TABLES: &str = "/* tables_of_generation */
     SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'
@@ -64,21 +70,31 @@ impl Store {
     /// Makes another generation the live one. This store's tables are the live ones' now; they keep what they hold, under
     /// the name of their generation.
     ///
+    /// `catch_up` is called while nobody can write to the live tables, with the group's checkpoints: it reads into the
+    /// other generation what is before them. So that one holds no less than the live one does.
+    ///
     /// # Errors
     /// If either is not what it was when that was decided, if a partition of the group would have no checkpoint, if
-    /// others hold the tables locked for long, or Postgres refuses.
-    pub async fn promote_generation(&self, promotion: &Promotion<'_>) -> Result<(), StoreError> {
+    /// others hold the tables locked for long, if `catch_up` fails, or Postgres refuses.
+    pub async fn promote_generation<E: From<StoreError> + AsStoreError>(
+        &self,
+        promotion: &Promotion<'_>,
+        mut catch_up: impl AsyncFnMut(Vec<(TopicPartition, NextOffset)>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         loop {
-            let result =
-                self.transactions.run(&SPEC, async |connection| self.promote(connection, promotion).await).await;
-            match result {
-                // Somebody reads or writes for longer than others should wait for us.
-                Err(error) if error.is_lock_timeout() && backoff.attempts() + 1 < MOST_ATTEMPTS => {
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
-                other => return other,
+            let body = async |connection: &mut PgConnection| {
+                let checkpoints = stop_writers(connection, promotion.group_id).await?;
+                catch_up(checkpoints).await?;
+                Ok::<_, E>(self.promote(connection, promotion).await?)
+            };
+            let result = self.transactions.run(&SPEC, body).await;
+            let error = result.as_ref().err().and_then(AsStoreError::as_store_error);
+            // Somebody reads or writes for longer than others should wait for us.
+            if !error.is_some_and(StoreError::is_lock_timeout) || backoff.attempts() + 1 >= MOST_ATTEMPTS {
+                return result;
             }
+            tokio::time::sleep(backoff.next_delay()).await;
         }
     }
 
@@ -106,9 +122,22 @@ impl Store {
     }
 }
 
+/// Locks what every writer asks for first and readers of sessions don't, in the same order as they: who waits for it holds
+/// nothing that is wanted later. Returns the checkpoints of the group.
+async fn stop_writers(
+    connection: &mut PgConnection,
+    group_id: &str,
+) -> Result<Vec<(TopicPartition, NextOffset)>, StoreError> {
+    run(connection, &format!("/* lock_timeout */ SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await?;
+    run(connection, "/* lock_generation */ LOCK TABLE generation IN ACCESS EXCLUSIVE MODE").await?;
+    run(connection, "/* lock_checkpoints_of_all */ LOCK TABLE checkpoints IN EXCLUSIVE MODE").await?;
+    let rows: Vec<(String, i32, i64)> = sqlx::query_as(CHECKPOINTS).bind(group_id).fetch_all(connection).await?;
+    let place = |(topic, number, next): (String, i32, i64)| (TopicPartition::new(topic, number), NextOffset::new(next));
+    Ok(rows.into_iter().map(place).collect())
+}
+
 /// All tables of both, the ones that writers begin with first: who holds one of these already needs the others to end.
 async fn lock_tables(connection: &mut PgConnection, live: &str, next: &str) -> Result<(), StoreError> {
-    run(connection, &format!("/* lock_timeout */ SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await?;
     for schema in [live, next] {
         let tables: Vec<String> = sqlx::query_scalar(TABLES).bind(schema).fetch_all(&mut *connection).await?;
         let names: Vec<String> = tables.iter().map(|table| format!("{}.{}", quoted(schema), quoted(table))).collect();
