@@ -13,7 +13,7 @@ pub use finalize::{NotFinalized, plan_end};
 pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, renewed, settings_of};
 pub use preflight::{Finding, preflight, preflight_database};
 pub use promotion::{Promoter, PromotionError};
-pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch, sweep_like_live};
+pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch, caught_up_at, sweep_as_of};
 pub use retention::{Cutoffs, Retention};
 pub use sweep::Sweeper;
 

@@ -60,6 +60,8 @@ pub(super) struct Poller {
     /// Where reading ends, where it isn't the log's end.
     pub(super) ends: HashMap<TopicPartition, NextOffset>,
     pace: Option<Pace>,
+    /// The pace kept records waiting since the last statistics.
+    held_back: bool,
     pub(super) lanes: Lanes,
     pub(super) readings: HashMap<TopicPartition, Reading>,
     notices: UnboundedSender<Notice>,
@@ -101,6 +103,7 @@ impl Poller {
             commits_to_group,
             ends: ranges.into_iter().map(|range| (range.partition, range.to)).collect(),
             pace: options.rate.map(Pace::new),
+            held_back: false,
             lanes,
             readings: HashMap::new(),
             notices,
@@ -185,6 +188,7 @@ impl Poller {
         // What was fetched already is taken in one go: what else there is to do in a turn takes time, too.
         let most = self.pace.as_mut().map_or(BURST, |pace| pace.allowed().min(BURST));
         if most == 0 {
+            self.held_back = true;
             std::thread::sleep(timeout);
         }
         let mut received = 0;
@@ -299,13 +303,15 @@ impl Poller {
 
     /// Takes from Kafka's statistics how far away the ends of the logs are.
     fn observe(&mut self, statistics: &Statistics) {
+        // What waits is not silence.
+        let paused = self.paused || std::mem::take(&mut self.held_back);
         let mut lag = HashMap::new();
         let mut ends = Vec::new();
         let mut beyond = Vec::new();
         for (partition, reading) in &mut self.readings {
             let topic = statistics.topics.get(&*partition.topic);
             let Some(seen) = topic.and_then(|topic| topic.partitions.get(&partition.partition)) else { continue };
-            if let Some(records) = reading.observe(seen, self.paused) {
+            if let Some(records) = reading.observe(seen, paused) {
                 lag.insert(partition.clone(), records);
                 // Without the leader's answers, what is known of the end is old.
                 let connected = |broker: &Broker| broker.nodeid == seen.leader && broker.state == "UP";

@@ -97,10 +97,10 @@ fn settled(text: &str) -> String {
         format!("  {name:<28}{value:>0$}", width - 28)
     });
     // Since the first of March.
-    let ago = Regex::new(r"\+\d+d [\dh…]+").unwrap();
-    let text = ago.replace_all(&text, "+265d 14…");
-    let ago = Regex::new(r"\d+ days").unwrap();
-    ago.replace_all(&text, "265 days").into_owned()
+    let since = Regex::new(r"\+\d+d [\dh…]+").unwrap();
+    let text = since.replace_all(&text, "+265d 14…");
+    let gap = Regex::new(r"⋮ \d+d \d+h").unwrap();
+    gap.replace_all(&text, "⋮ 265d 14h").into_owned()
 }
 
 fn guide() -> PathBuf {
