@@ -40,7 +40,7 @@ enum OffsetsCommand {
     ///
     /// For a partition that halted because retention ran over its checkpoint or its topic was made anew. Records
     /// between the old checkpoint and a later new one are skipped for good; records after an earlier one are read again,
-    /// where events are taken for the duplicates that they are, and bad records become dead letters once more. Restart
+    /// where events are taken for the duplicates that they are, and bad records are kept already. Restart
     /// the instances that halted the partition afterwards.
     #[command(
         after_help = "Example: sessionfold offsets adopt --topic dev.omniclaude.tool.executed.v1 --partition 0 --to earliest"
