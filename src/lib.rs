@@ -57,6 +57,7 @@ pub mod generate;
 pub mod laws;
 pub mod pipeline;
 pub mod record;
+pub mod serve;
 pub mod service;
 pub mod store;
 pub mod stream;
