@@ -113,8 +113,11 @@ fn batches(out: &mut Exposition, observed: &Observed) {
 fn partitions(out: &mut Exposition, observed: &Observed) {
     let progress = &observed.monitor.progress;
     let standing = progress.standing();
-    let all: Vec<_> =
-        standing.partitions.iter().map(|(partition, of)| (&*partition.topic, partition.partition.to_string(), of)).collect();
+    let all: Vec<_> = standing
+        .partitions
+        .iter()
+        .map(|(partition, of)| (&*partition.topic, partition.partition.to_string(), of))
+        .collect();
     out.gauge(
         "sessionfold_partitions_assigned",
         "Partitions that the group gave to this instance; 0 while it rebalances.",
@@ -235,8 +238,11 @@ fn parts(out: &mut Exposition, observed: &Observed) {
 }
 
 fn requests(out: &mut Exposition, observed: &Observed) {
-    let mut requests =
-        out.family(Kind::Counter, "sessionfold_http_requests_total", "Requests that were answered, by route and status.");
+    let mut requests = out.family(
+        Kind::Counter,
+        "sessionfold_http_requests_total",
+        "Requests that were answered, by route and status.",
+    );
     for ((route, status), count) in observed.requests.all() {
         requests.sample(&[("route", &route), ("status", &status.to_string())], count);
     }

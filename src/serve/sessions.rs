@@ -13,7 +13,8 @@ use crate::{
     event::{EventTime, SessionId},
     fold::Status,
     store::{
-        Direction, PageSize, SessionCursor, SessionDetail, SessionFilter, SessionOrder, SessionSort, Store, TimelineCursor,
+        Direction, PageSize, SessionCursor, SessionDetail, SessionFilter, SessionOrder, SessionSort, Store,
+        TimelineCursor,
     },
 };
 
@@ -107,7 +108,9 @@ fn page_size(parameters: &mut Parameters, default: u16) -> Result<PageSize, Prob
 fn session_id(path: Result<Path<String>, PathRejection>) -> Result<SessionId, Problem> {
     let Path(text) = path.map_err(|_| Problem::bad_request("the session in the path is not UTF-8"))?;
     SessionId::parse(&text).map_err(|_| {
-        Problem::bad_request("the session in the path has not 1 to 255 characters without U+0000, as every session's id")
+        Problem::bad_request(
+            "the session in the path has not 1 to 255 characters without U+0000, as every session's id",
+        )
     })
 }
 

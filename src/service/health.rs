@@ -173,7 +173,8 @@ impl Health {
             reasons.push("the circuit breaker is open".to_owned());
         }
         let halted = standing.partitions.iter().filter(|(_, standing)| standing.halted);
-        reasons.extend(halted.map(|(partition, _)| format!("{partition} is halted: its checkpoint is outside its log")));
+        reasons
+            .extend(halted.map(|(partition, _)| format!("{partition} is halted: its checkpoint is outside its log")));
         reasons
     }
 }

@@ -126,10 +126,7 @@ fn no_secret_shows_in_debug_or_in_the_rendered_configuration() {
 fn a_token_lets_others_reach_the_listener_and_never_shows() {
     let file = TempFile::holding("hunter2hunter2hunter2\n");
     let listen = ("SESSIONFOLD_HTTP__LISTEN", "0.0.0.0:8080");
-    for token in [
-        ("SESSIONFOLD_HTTP__TOKEN", "hunter2hunter2hunter2"),
-        ("SESSIONFOLD_HTTP__TOKEN_FILE", file.path()),
-    ] {
+    for token in [("SESSIONFOLD_HTTP__TOKEN", "hunter2hunter2hunter2"), ("SESSIONFOLD_HTTP__TOKEN_FILE", file.path())] {
         let config = load(None, &[listen, token], &[]).unwrap();
         assert_eq!(config.http.token.as_ref().map(Secret::expose), Some("hunter2hunter2hunter2"));
         assert!(!format!("{config:?}{}", config.render()).contains("hunter2"));
