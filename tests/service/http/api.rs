@@ -172,7 +172,7 @@ async fn the_document_says_what_is_answered() {
             }
         }
     }
-    assert!(asked > 25 && first.is_some());
+    assert!(asked == 25 && first.is_some(), "{asked}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +216,7 @@ async fn a_thousand_random_questions_find_no_error_of_the_server() {
         *statuses.entry(answer.status).or_default() += 1;
     }
     for status in [200, 400, 404] {
-        assert!(statuses[&status] > 50, "{statuses:?}");
+        assert!(statuses[&status] > 25, "{statuses:?}");
     }
 }
 
