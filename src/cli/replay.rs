@@ -18,8 +18,8 @@ use crate::{
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::Totals,
     service::{
-        Begins, Bounds, Monitor, Replay, ReplayError, ReplayPlan, Service, adopt_generation, make_generation,
-        open_generation, open_store, preflight, sweep_like_live,
+        Begins, Bounds, Monitor, Replay, ReplayError, ReplayPlan, Service, adopt_generation, caught_up_at,
+        make_generation, open_generation, open_store, preflight, sweep_as_of,
     },
     store::{GenerationName, Publication, ReplayName, Storage, Store},
 };
@@ -133,38 +133,51 @@ async fn replay<A: SessionAggregator + Clone>(
     args: &ReplayArgs,
     aggregators: Aggregators<A>,
 ) -> CommandResult {
-    let plan = plan(target, args).await?;
+    // Before the ends of the logs are asked for: what is read to them holds all that was there at that instant.
+    let caught_up_at = caught_up_at(&target.config, live).await?;
+    let (bounds, plan) = plan(target, args).await?;
     say_plan(&plan, target, args);
     let publication = if args.publish_transitions { Publication::Published } else { Publication::Withheld };
     let replay = Replay { config: &target.config, rate: args.rate, publication };
     let session = aggregators.session.clone();
     let Some(store) = target.store.as_ref().filter(|_| !args.dry_run) else {
         let service = replay.count(target.store.clone(), aggregators, &plan).map_err(at_fault)?;
-        let Some(outcome) = watch(service, &plan, target).await? else { return Err(stopped()) };
+        let Some(outcome) = watch(service, &plan, target).await? else {
+            return Err(anyhow!("stopped before its end; nothing was written").into());
+        };
+        refuse_halted(&outcome)?;
         report(args, &plan, &outcome, None)?;
         return Ok(ExitCode::SUCCESS);
     };
     store.incomplete_aggregators(&aggregators).await?;
     let service = replay.start(store, aggregators, &plan).await.map_err(at_fault)?;
     let Some(outcome) = watch(service, &plan, target).await? else { return Err(stopped()) };
-    if outcome.totals.halted > 0 {
-        let halted = outcome.totals.halted;
-        return Err(anyhow!(
-            "{halted} partition(s) no longer hold what was to be read, see above; --restart reads what there is"
-        )
-        .into());
-    }
+    refuse_halted(&outcome)?;
     store.finish_replay(&plan.name).await?;
     let timed_out = match &args.into {
-        Some(_) => sweep_like_live(&target.config, live, store, &session).await?,
-        None => None,
+        // Where it went on with a plan of before, that may have ended before this instant.
+        Some(_) if bounds.reach_all_ends() && plan.begins != Begins::WhereItStopped => match caught_up_at {
+            Some(instant) => sweep_as_of(&target.config, store, &session, instant).await?,
+            None => None,
+        },
+        _ => None,
     };
     report(args, &plan, &outcome, timed_out)?;
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn plan(target: &Target, args: &ReplayArgs) -> Result<ReplayPlan, Failure> {
+fn refuse_halted(outcome: &ReplayOutcome) -> Result<(), Failure> {
+    match outcome.totals.halted {
+        0 => Ok(()),
+        halted => Err(anyhow!(
+            "{halted} partition(s) no longer hold what was to be read, see above; --restart reads what there is"
+        )
+        .into()),
+    }
+}
+
+async fn plan(target: &Target, args: &ReplayArgs) -> Result<(Bounds, ReplayPlan), Failure> {
     let topics = (!args.topic.is_empty()).then(|| args.topic.clone());
     let bounds = Bounds { from: args.from.clone().into(), to: args.to.clone().into(), topics };
     let known = match &target.store {
@@ -173,14 +186,16 @@ async fn plan(target: &Target, args: &ReplayArgs) -> Result<ReplayPlan, Failure>
     };
     let stretches = tokio::task::block_in_place(|| bounds.locate(&target.config.kafka)).map_err(at_fault)?;
     // A generation is brought up to date; the live tables are read once more from the beginning.
-    ReplayPlan::new(args.name.clone(), &bounds, stretches, known, args.into.is_some()).map_err(at_fault)
+    let plan = ReplayPlan::new(args.name.clone(), &bounds, stretches, known, args.into.is_some()).map_err(at_fault)?;
+    Ok((bounds, plan))
 }
 
 fn at_fault(error: ReplayError) -> Failure {
     match error {
-        ReplayError::UnknownTopic(_) | ReplayError::UnknownPartition(_) | ReplayError::ReadsSomethingElse { .. } => {
-            Failure::Usage(error.into())
-        }
+        ReplayError::UnknownTopic(_)
+        | ReplayError::UnknownPartition(_)
+        | ReplayError::BeyondTheLog { .. }
+        | ReplayError::ReadsSomethingElse { .. } => Failure::Usage(error.into()),
         ReplayError::Stream(_) | ReplayError::Store(_) => Failure::Runtime(error.into()),
     }
 }

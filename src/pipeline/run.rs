@@ -60,6 +60,8 @@ pub struct Renewed<S, A> {
     pub store: S,
     pub aggregators: Aggregators<A>,
     pub decoder: Decoder,
+    /// As in [`PipelineOptions`].
+    pub keep_rejected: bool,
 }
 
 /// After this many conflicts in a row a smaller part of the batch is tried: it meets fewer other writers.
@@ -107,9 +109,10 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         let result = loop {
             let result = self.process_all(&consumer).await;
             let renewed = if result.is_err() { renew(&self.store).await } else { None };
-            let Some(Renewed { store, aggregators, decoder }) = renewed else { break result };
+            let Some(Renewed { store, aggregators, decoder, keep_rejected }) = renewed else { break result };
             self.cache.clear();
             (self.store, self.aggregators) = (store, aggregators);
+            self.options.keep_rejected = keep_rejected;
             consumer.renew(decoder);
         };
         let progress = Arc::clone(consumer.progress());

@@ -9,7 +9,7 @@ use crate::{
     config::{AggregatorConfig, AggregatorKind, Config, SchemaName},
     fold::{Aggregators, SideAggregators},
     pipeline::Renewed,
-    store::{Failure, Generation, GenerationName, Store, StoreError},
+    store::{Failure, Generation, GenerationName, MigrationState, Store, StoreError},
 };
 
 use super::{Configured, decoder, open_store};
@@ -98,7 +98,7 @@ pub async fn renewed<A: Configured>(
     }
     tracing::info!(schema = store.schema(), "another generation was promoted: going on with it");
     let aggregators = Aggregators { session: A::configured(&config), sides: sides.clone() };
-    Some(Renewed { store, aggregators, decoder: decoder(&config) })
+    Some(Renewed { store, aggregators, decoder: decoder(&config), keep_rejected: config.aggregator.keep_rejected })
 }
 
 /// A generation beside the live one.
@@ -110,7 +110,8 @@ pub struct OtherGeneration {
     pub store: Store,
 }
 
-/// Opens a generation beside the live one; none if there is no such one. Migrates it, if an older build made it.
+/// Opens a generation beside the live one; none if there is no such one. One whose making was cut short is made to its
+/// end, with the configuration's settings.
 ///
 /// # Errors
 /// If Postgres refuses.
@@ -123,8 +124,14 @@ pub async fn open_generation(
         return Ok(None);
     }
     let (mut config, store) = at_schema(config, live, name)?;
-    store.migrate().await?;
-    let generation = store.generation().await?;
+    if store.migration_state().await? != MigrationState::Current {
+        store.migrate().await?;
+    }
+    let mut generation = store.generation().await?;
+    if generation.name != *name {
+        name_generation(&config, live, &store, name).await?;
+        generation = store.generation().await?;
+    }
     if let Some(settings) = settings_of(&generation)? {
         config.aggregator = settings;
     }
@@ -146,11 +153,20 @@ pub async fn make_generation(
     }
     let (config, store) = at_schema(config, live, name)?;
     store.migrate().await?;
-    let settings = serde_json::to_value(Settings::of(&config.aggregator)).unwrap_or(Value::Null);
-    store.name_generation(name, &settings, live).await?;
+    name_generation(&config, live, &store, name).await?;
     let generation = store.generation().await?;
     let store = store.bound_to(generation.id);
     Ok(OtherGeneration { generation, config, store })
+}
+
+async fn name_generation(
+    config: &Config,
+    live: &Store,
+    store: &Store,
+    name: &GenerationName,
+) -> Result<(), StoreError> {
+    let settings = serde_json::to_value(Settings::of(&config.aggregator)).unwrap_or(Value::Null);
+    store.name_generation(name, &settings, live).await
 }
 
 fn at_schema(config: &Config, live: &Store, name: &GenerationName) -> Result<(Config, Store), StoreError> {

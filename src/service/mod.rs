@@ -18,7 +18,7 @@ pub use health::{Health, PostgresHealth};
 pub use part_report::{LastRound, PartReport};
 pub use preflight::{Finding, preflight, preflight_database};
 pub use promotion::{Promoter, PromotionError};
-pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch, sweep_like_live};
+pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch, caught_up_at, sweep_as_of};
 pub use retention::{Cutoffs, Retention};
 pub use sweep::Sweeper;
 

@@ -1,19 +1,25 @@
 //! A generation brought up to the logs' ends, and made the live one.
 
+use std::time::Duration;
+
 use crate::{
     config::Config,
     fold::{Aggregators, SessionAggregator},
     pipeline::PipelineError,
     record::{NextOffset, TopicPartition},
-    store::{GenerationName, Promotion, Publication, ReplayName, ReplayPartition, Store, StoreError},
+    store::{AsStoreError, GenerationName, Promotion, Publication, ReplayName, ReplayPartition, Store, StoreError},
 };
 
-use super::{Bound, Bounds, Monitor, OtherGeneration, Replay, ReplayError, ReplayPlan, Stretch, sweep_like_live};
+use super::{
+    Bound, Bounds, Monitor, OtherGeneration, Replay, ReplayError, ReplayPlan, Stretch, caught_up_at, sweep_as_of,
+};
 
 /// The replay by which a generation follows the logs to its promotion.
 const NAME: &str = "promotion";
-/// So little behind, it is promoted: the live consumer reads that much again.
+/// So little behind, the rest is read while the live consumer waits.
 const CLOSE_ENOUGH: u64 = 5_000;
+/// How long writers may have to wait for that.
+const CATCH_UP: Duration = Duration::from_secs(20);
 /// Where the logs grow faster than a round reads, further rounds don't help.
 const MOST_ROUNDS: u32 = 10;
 
@@ -36,6 +42,12 @@ pub enum PromotionError {
     NotReplayed { generation: GenerationName, partition: TopicPartition },
     #[error("the log of {partition} no longer has {gone} offsets that generation {generation} would need; rebuild it")]
     Gone { generation: GenerationName, partition: TopicPartition, gone: u64 },
+    #[error(
+        "generation {generation} is {left} offsets behind and doesn't come closer, since the logs grow as fast; nothing was changed"
+    )]
+    TooFarBehind { generation: GenerationName, left: u64 },
+    #[error("what was left to read was not read within {0:?}, while the live consumer waited; nothing was changed")]
+    CatchUp(Duration),
     #[error("{0} partition(s) halted while the generation was brought up to date; see above")]
     Halted(u64),
 }
@@ -59,24 +71,40 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
     /// # Errors
     /// See [`PromotionError`].
     pub async fn promote(&self, mut watch: impl FnMut(Monitor, u64)) -> Result<(), PromotionError> {
+        // Before anything is read: what is read then holds all that was there at that instant.
+        let caught_up_at = caught_up_at(self.config, self.live).await?;
         let mut covered = self.covered().await?;
+        let mut left = u64::MAX;
         for _ in 0..MOST_ROUNDS {
-            let plan = self.plan(covered)?;
-            covered = plan.partitions.iter().map(|one| (one.partition.clone(), one.to)).collect();
-            self.read(&plan, &mut watch).await?;
-            if plan.left() <= CLOSE_ENOUGH {
+            let plan = self.plan(&covered)?;
+            left = plan.left();
+            covered = self.read(&plan, &mut watch).await?;
+            if left <= CLOSE_ENOUGH {
                 break;
             }
         }
-        sweep_like_live(self.config, self.live, &self.next.store, &self.aggregators.session).await?;
+        if left > CLOSE_ENOUGH {
+            return Err(PromotionError::TooFarBehind { generation: self.next.generation.name.clone(), left });
+        }
+        if let Some(instant) = caught_up_at {
+            sweep_as_of(self.config, &self.next.store, &self.aggregators.session, instant).await?;
+        }
         let from = self.live.generation().await?;
         let promotion = Promotion {
             from: &from,
             to: &self.next.generation,
             replay: &name(),
             group_id: &self.config.kafka.group_id,
+            topics: &self.config.kafka.topics,
         };
-        Ok(self.live.promote_generation(&promotion).await?)
+        let catch_up = async |checkpoints: Vec<(TopicPartition, NextOffset)>| {
+            let plan = up_to(&covered, &checkpoints);
+            // Nobody writes meanwhile, so it must not take long.
+            let read = tokio::time::timeout(CATCH_UP, self.read(&plan, &mut watch)).await;
+            covered = read.map_err(|_| PromotionError::CatchUp(CATCH_UP))??;
+            Ok(())
+        };
+        self.live.promote_generation(&promotion, catch_up).await
     }
 
     /// How far the generation holds each log: to where it was live, or else to where its replay came.
@@ -86,7 +114,8 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
         let partitions: Vec<TopicPartition> = logs.iter().map(|log| log.range.partition.clone()).collect();
         let was_live = self.next.store.checkpoints(&self.config.kafka.group_id, &partitions).await?;
         let replayed = self.next.store.replay(&self.replay).await?;
-        if replayed.as_ref().is_some_and(|replay| !replay.is_finished) {
+        let needs_replay = partitions.iter().any(|partition| !was_live.contains_key(partition));
+        if needs_replay && replayed.as_ref().is_some_and(|replay| !replay.is_finished) {
             let (generation, replay) = (self.next.generation.name.clone(), self.replay.clone());
             return Err(PromotionError::Unfinished { generation, replay });
         }
@@ -104,10 +133,11 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
         partitions.into_iter().map(place).collect()
     }
 
-    fn plan(&self, covered: Vec<(TopicPartition, NextOffset)>) -> Result<ReplayPlan, PromotionError> {
-        let bounds = Bounds { from: Bound::Offsets(covered), to: Bound::Log, topics: None };
+    /// From there to where the logs end now.
+    fn plan(&self, covered: &[(TopicPartition, NextOffset)]) -> Result<ReplayPlan, PromotionError> {
+        let bounds = Bounds { from: Bound::Offsets(covered.to_vec()), to: Bound::Log, topics: None };
         let stretches = tokio::task::block_in_place(|| bounds.locate(&self.config.kafka))?;
-        if let Some(Stretch { range, gone }) = stretches.iter().find(|stretch| stretch.gone > 0) {
+        if let Some(Stretch { range, gone, .. }) = stretches.iter().find(|stretch| stretch.gone > 0) {
             let (generation, partition) = (self.next.generation.name.clone(), range.partition.clone());
             return Err(PromotionError::Gone { generation, partition, gone: *gone });
         }
@@ -120,7 +150,12 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
         Ok(ReplayPlan::onward(name(), stretches.into_iter().map(unread).collect()))
     }
 
-    async fn read(&self, plan: &ReplayPlan, watch: &mut impl FnMut(Monitor, u64)) -> Result<(), PromotionError> {
+    /// Returns how far it came by its checkpoints: the log may give less than its end promised.
+    async fn read(
+        &self,
+        plan: &ReplayPlan,
+        watch: &mut impl FnMut(Monitor, u64),
+    ) -> Result<Vec<(TopicPartition, NextOffset)>, PromotionError> {
         let replay = Replay { config: &self.next.config, rate: None, publication: Publication::Withheld };
         let service = replay.start(&self.next.store, self.aggregators.clone(), plan).await?;
         watch(service.monitor(), plan.left());
@@ -129,7 +164,27 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
             return Err(PromotionError::Halted(totals.halted));
         }
         self.next.store.finish_replay(&plan.name).await?;
-        Ok(())
+        let read = self.next.store.replay(&plan.name).await?.map(|replay| replay.partitions).unwrap_or_default();
+        Ok(read.into_iter().map(|one| (one.partition, one.next)).collect())
+    }
+}
+
+/// From where the generation is to where the group is. Where the generation is further already, nothing is read: the group
+/// goes on from there.
+fn up_to(covered: &[(TopicPartition, NextOffset)], checkpoints: &[(TopicPartition, NextOffset)]) -> ReplayPlan {
+    let partition = |(partition, from): &(TopicPartition, NextOffset)| {
+        let checkpoint = checkpoints.iter().find(|(known, _)| known == partition).map_or(*from, |(_, next)| *next);
+        ReplayPartition { partition: partition.clone(), from: *from, to: checkpoint.max(*from), next: *from }
+    };
+    ReplayPlan::onward(name(), covered.iter().map(partition).collect())
+}
+
+impl AsStoreError for PromotionError {
+    fn as_store_error(&self) -> Option<&StoreError> {
+        match self {
+            PromotionError::Store(error) => Some(error),
+            _ => None,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         DryRun, Publication, ReplayName, ReplayPartition, Storage, Store, StoreError, StoredReplay, SweepInstant,
         SweepScope,
     },
-    stream::{LogEnds, LogRange, Membership, StreamError, Until, exact_log_ends, log_ends, offsets_at},
+    stream::{LogEnds, LogRange, Membership, StreamError, Until, log_ends, offsets_at},
 };
 
 use super::{Service, start_consumer, sweep::sweep_all};
@@ -50,6 +50,8 @@ pub struct Stretch {
     pub range: LogRange,
     /// Offsets that were asked for and that retention has deleted.
     pub gone: u64,
+    /// Where the log ends.
+    pub log_end: NextOffset,
 }
 
 /// Why a replay can't begin.
@@ -63,11 +65,21 @@ pub enum ReplayError {
     UnknownTopic(String),
     #[error("{0} is no partition of the topics in kafka.topics")]
     UnknownPartition(TopicPartition),
+    #[error(
+        "{offset} is beyond the end of the log of {partition}, which is {end}; if the topic was made anew, what was read of \
+         the one before says nothing of it: begin anew"
+    )]
+    BeyondTheLog { partition: TopicPartition, offset: NextOffset, end: NextOffset },
     #[error("replay {name} reads {begun}, which is something else; --restart begins anew, --name names another")]
     ReadsSomethingElse { name: ReplayName, begun: String },
 }
 
 impl Bounds {
+    /// Whether they end where the logs do, of all topics: then the tables hold all that was there at the beginning.
+    pub fn reach_all_ends(&self) -> bool {
+        self.to == Bound::Log && !matches!(self.from, Bound::Offsets(_)) && self.topics.is_none()
+    }
+
     /// In words, by which two of them can be compared.
     pub fn describe(&self) -> String {
         let bound = |bound: &Bound, log: &str| match bound {
@@ -90,16 +102,25 @@ impl Bounds {
     /// If Kafka can't be asked, or has no such topic or partition.
     pub fn locate(&self, kafka: &KafkaConfig) -> Result<Vec<Stretch>, ReplayError> {
         let logs = self.logs(kafka)?;
-        let ends = exact_log_ends(kafka, &logs)?;
+        let ends: HashMap<_, _> = logs.iter().map(|log| (log.partition.clone(), log.latest)).collect();
         let starts: HashMap<_, _> = logs.iter().map(|log| (log.partition.clone(), log.earliest)).collect();
         let from = place(&self.from, kafka, &starts, &ends)?;
         let to = place(&self.to, kafka, &ends, &ends)?;
+        let beyond = from.iter().find(|(partition, from)| **from > ends[*partition]);
+        if let Some((partition, from)) = beyond {
+            return Err(ReplayError::BeyondTheLog {
+                partition: partition.clone(),
+                offset: *from,
+                end: ends[partition],
+            });
+        }
         let stretch = |LogEnds { partition, earliest, .. }: LogEnds| {
             let wanted = from[&partition];
             let to = to[&partition].min(ends[&partition]);
             let from = wanted.max(earliest).min(to);
             let gone = u64::try_from(earliest.min(to).get() - wanted.get()).unwrap_or(0);
-            Stretch { range: LogRange { partition, from, to }, gone }
+            let log_end = ends[&partition];
+            Stretch { range: LogRange { partition, from, to }, gone, log_end }
         };
         Ok(logs.into_iter().map(stretch).collect())
     }
@@ -188,7 +209,7 @@ impl ReplayPlan {
             return Err(ReplayError::ReadsSomethingElse { name, begun: known.asked_for });
         }
         let (begins, partitions) = if known.is_finished {
-            (Begins::WhereItEnded, extended(known.partitions, stretches))
+            (Begins::WhereItEnded, extended(known.partitions, stretches)?)
         } else {
             (Begins::WhereItStopped, known.partitions)
         };
@@ -212,14 +233,18 @@ fn unread(LogRange { partition, from, to }: LogRange) -> ReplayPartition {
 }
 
 /// Up to where the logs end now, with partitions that were added since.
-fn extended(mut known: Vec<ReplayPartition>, stretches: Vec<Stretch>) -> Vec<ReplayPartition> {
-    for Stretch { range, .. } in stretches {
+fn extended(mut known: Vec<ReplayPartition>, stretches: Vec<Stretch>) -> Result<Vec<ReplayPartition>, ReplayError> {
+    for Stretch { range, log_end, .. } in stretches {
+        if let Some(known) = known.iter().find(|known| known.partition == range.partition && known.next > log_end) {
+            let (partition, offset) = (known.partition.clone(), known.next);
+            return Err(ReplayError::BeyondTheLog { partition, offset, end: log_end });
+        }
         match known.iter_mut().find(|known| known.partition == range.partition) {
             Some(known) => known.to = known.to.max(range.to),
             None => known.push(unread(range)),
         }
     }
-    known
+    Ok(known)
 }
 
 /// What a replay is read and written with.
@@ -281,19 +306,26 @@ impl Replay<'_> {
     }
 }
 
-/// Times out the sessions of a generation that the live service would have timed out by now: asks about the latest instant
-/// at which the live group was caught up. None where that was never noted, as after drains only.
+/// The latest instant at which the live group was caught up; none where that was never noted, as after drains only. What
+/// is read to the logs' ends afterwards holds all that was there then.
 ///
 /// # Errors
 /// If Postgres can't be asked.
-pub async fn sweep_like_live<A: SessionAggregator>(
+pub async fn caught_up_at(config: &Config, live: &Store) -> Result<Option<EventTime>, StoreError> {
+    let instant = live.caught_up_at(&config.kafka.group_id, &config.kafka.topics).await?;
+    Ok(instant.and_then(|instant| EventTime::from_utc(instant).ok()))
+}
+
+/// Times out the sessions of a generation that the live service would have timed out by then. Returns how many.
+///
+/// # Errors
+/// If Postgres can't be asked.
+pub async fn sweep_as_of<A: SessionAggregator>(
     config: &Config,
-    live: &Store,
     generation: &Store,
     aggregator: &A,
+    instant: EventTime,
 ) -> Result<Option<usize>, StoreError> {
-    let caught_up_at = live.caught_up_at(&config.kafka.group_id, &config.kafka.topics).await?;
-    let Some(instant) = caught_up_at.and_then(|instant| EventTime::from_utc(instant).ok()) else { return Ok(None) };
     let scope = SweepScope {
         instant: SweepInstant::At(instant),
         max_sessions: config.sweep.max_sessions.get(),
@@ -312,7 +344,8 @@ mod tests {
 
     fn stretch(number: i32, from: i64, to: i64) -> Stretch {
         let partition = TopicPartition::new("t", number);
-        Stretch { range: LogRange { partition, from: NextOffset::new(from), to: NextOffset::new(to) }, gone: 0 }
+        let (from, to) = (NextOffset::new(from), NextOffset::new(to));
+        Stretch { range: LogRange { partition, from, to }, gone: 0, log_end: to }
     }
 
     fn known(is_finished: bool, next: i64) -> StoredReplay {

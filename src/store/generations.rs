@@ -4,6 +4,7 @@ mod diff;
 mod promotion;
 
 pub use diff::{DifferingSession, FieldDifference, GenerationDiff};
+pub(super) use promotion::CHECKPOINTS;
 pub use promotion::Promotion;
 
 use std::{fmt, str::FromStr};
@@ -174,7 +175,11 @@ impl Store {
     /// If Postgres refuses.
     pub async fn drop_generation(&self, name: &GenerationName) -> Result<(), StoreError> {
         // Quoted, and made of the configured name and a parsed one.
-        let statement = format!("/* drop_generation */ DROP SCHEMA {} CASCADE", quoted(&name.schema(&self.schema)));
+        // The lock, since a promotion under way may be about to give this schema's tables the live name.
+        let statement = format!(
+            "/* drop_generation */ LOCK TABLE generation IN SHARE MODE; DROP SCHEMA {} CASCADE",
+            quoted(&name.schema(&self.schema))
+        );
         let body = async |connection: &mut PgConnection| {
             sqlx::raw_sql(AssertSqlSafe(statement.as_str())).execute(connection).await?;
             Ok::<_, StoreError>(())

@@ -61,7 +61,7 @@ pub(crate) use sessions::written_version;
 pub use storage::{Storage, commit};
 pub use stored::{PageStart, Selection, StoredPage, StoredSession};
 pub use sweep::{SeenLogEnds, Sweep, SweepInstant, SweepScope};
-pub use transaction::{Isolation, TransactionSpec, TransactionStatistics, Transactions};
+pub use transaction::{AsStoreError, Isolation, TransactionSpec, TransactionStatistics, Transactions};
 pub use transitions::Publication;
 pub use views::{
     Direction, FailedExecution, InvalidCursor, LastEvents, PageSize, PromptLine, SessionCursor, SessionDetail,
@@ -117,6 +117,7 @@ const STATEMENTS: &[&str] = &[
     generations::READ,
     generations::NAME,
     generations::ID,
+    generations::CHECKPOINTS,
     replays::READ,
     replays::READ_PARTITIONS,
 ];

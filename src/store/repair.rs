@@ -9,6 +9,7 @@ use crate::fold::{Aggregators, SessionAggregator, SessionChange, Snapshot};
 use super::{
     Store, aggregates, aggregators,
     commit::CommitError,
+    generations,
     sessions::{self, Written},
     transaction::{Isolation, TransactionSpec},
     transitions::{self, Cause, Publication},
@@ -34,6 +35,7 @@ impl Store {
         snapshots: &[Snapshot],
     ) -> Result<(), CommitError> {
         let body = async |connection: &mut PgConnection| {
+            generations::check(connection, self.generation).await?;
             let written = sessions::write(connection, aggregators, changes, snapshots).await?;
             if written == Written::Conflict {
                 return Err(CommitError::Conflict);

@@ -5,20 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::{
-    Statistics, TopicPartitionList,
-    consumer::{Consumer as _, RebalanceProtocol},
-    error::KafkaError,
-};
+use rdkafka::{Statistics, consumer::Consumer as _, error::KafkaError};
 
 use crate::record::TopicPartition;
 
-use super::{
-    assignment::LOCATE,
-    error::StreamError,
-    messages::Notice,
-    poller::{Poller, list},
-};
+use super::{assignment::LOCATE, error::StreamError, messages::Notice, poller::Poller};
 
 /// How often partitions may be called out of range in this time without one that is.
 const MOST_FALSE_ALARMS: usize = 10;
@@ -90,17 +81,7 @@ impl Poller {
             partitions = partitions.len(),
             "but no position is outside its log: reading starts again from the checkpoints"
         );
-        for partition in &partitions {
-            self.readings.remove(partition);
-            self.consumer.context().mark_stopped(partition);
-        }
-        let given_up = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(&list(&partitions)),
-            _ => self.assign_what_is_read(TopicPartitionList::new()),
-        };
-        if let Err(error) = given_up {
-            tracing::debug!(%error, "a rebalance is about to give the partitions up");
-        }
+        self.give_up(&partitions);
         let leases = self.leases.grant(partitions);
         self.discard_ended();
         self.tell(Notice::Granted(leases));

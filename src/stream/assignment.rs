@@ -143,7 +143,33 @@ impl Poller {
     /// Grants everything anew, also what was granted before and never started: nobody may be left who would start it.
     pub(super) fn renew(&mut self, decoder: Decoder) {
         self.decoder = decoder;
+        self.give_up_halted();
         self.grant_anew(self.consumer.context().all_granted());
+    }
+
+    /// librdkafka doesn't seek in a partition that it has stopped to fetch; one that is assigned again begins where it is
+    /// told to.
+    fn give_up_halted(&mut self) {
+        let halted: Vec<TopicPartition> =
+            self.readings.iter().filter(|(_, reading)| reading.is_halted()).map(|(one, _)| one.clone()).collect();
+        if !halted.is_empty() {
+            self.give_up(&halted);
+        }
+    }
+
+    /// Ends the reading of partitions that the group leaves with us.
+    pub(super) fn give_up(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.readings.remove(partition);
+            self.consumer.context().mark_stopped(partition);
+        }
+        let given_up = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.consumer.incremental_unassign(&list(partitions)),
+            _ => self.assign_what_is_read(TopicPartitionList::new()),
+        };
+        if let Err(error) = given_up {
+            tracing::debug!(%error, "a rebalance is about to give the partitions up");
+        }
     }
 
     fn grant_anew(&mut self, partitions: Vec<TopicPartition>) {

@@ -13,7 +13,7 @@ use crate::{
     record::{NextOffset, TopicPartition},
 };
 
-use super::{client, client::LogToTracing, error::StreamError};
+use super::{client, client::LogToTracing, error::StreamError, log_places::exact_log_ends};
 
 /// One partition as Kafka knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,5 +73,13 @@ pub fn known_log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<Kno
             committed,
         })
     };
-    Ok(partitions.into_iter().map(|partition| (partition.clone(), ends(partition))).collect())
+    let mut known: Vec<KnownLogEnds> =
+        partitions.into_iter().map(|partition| (partition.clone(), ends(partition))).collect();
+    let exact = exact_log_ends(config, known.iter().filter_map(|(_, ends)| ends.as_ref().ok()), timeout)?;
+    for (partition, ends) in &mut known {
+        if let (Ok(ends), Some(latest)) = (ends, exact.get(partition)) {
+            ends.latest = *latest;
+        }
+    }
+    Ok(known)
 }

@@ -31,18 +31,22 @@ use super::{
     log_reader::{LogRange, read_messages},
 };
 
-/// A fetch of each partition has to be answered within this time.
-const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Where the next record of each partition will stand, as the answer to a fetch says. Blocks.
+/// Where the next record of each partition will stand, as the answer to a fetch says; at least where the broker says. A
+/// partition that can't be fetched from within `timeout` is left out. Blocks.
 ///
 /// # Errors
 /// If Kafka can't be read.
-pub fn exact_log_ends(
+pub(super) fn exact_log_ends<'e>(
     config: &KafkaConfig,
-    ends: &[LogEnds],
+    ends: impl Iterator<Item = &'e LogEnds>,
+    timeout: Duration,
 ) -> Result<HashMap<TopicPartition, NextOffset>, StreamError> {
+    let ends: Vec<&LogEnds> = ends.collect();
+    if ends.is_empty() {
+        return Ok(HashMap::new());
+    }
     let mut settings = client::base(config);
     prefer(&mut settings, "allow.auto.create.topics", "false");
     prefer(&mut settings, "fetch.wait.max.ms", "25");
@@ -53,31 +57,28 @@ pub fn exact_log_ends(
         .set("statistics.interval.ms", "50");
     let consumer: BaseConsumer<LastStatistics> = settings.create_with_context(LastStatistics::default())?;
     let mut list = TopicPartitionList::new();
-    for LogEnds { partition, latest, .. } in ends {
+    for LogEnds { partition, latest, .. } in &ends {
         list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(latest.get()))?;
     }
     consumer.assign(&list).map_err(StreamError::Assign)?;
-    let begun = Instant::now();
-    loop {
+    let (begun, mut found) = (Instant::now(), HashMap::new());
+    while found.len() < ends.len() && begun.elapsed() < timeout {
         // What is fetched is of no interest, but that it was.
-        while consumer.poll(POLL).is_some() {}
-        if let Some(found) = consumer.context().take().and_then(|statistics| high_watermarks(&statistics, ends)) {
-            return Ok(found);
-        }
-        if begun.elapsed() > PATIENCE {
-            let last_error = consumer.context().log.last_error();
-            return Err(StreamError::Unreachable { brokers: config.brokers.clone(), waited: PATIENCE, last_error });
+        let _ = consumer.poll(POLL);
+        if let Some(statistics) = consumer.context().take() {
+            found.extend(high_watermarks(&statistics, &ends));
         }
     }
+    Ok(found)
 }
 
-/// None before each partition was fetched from.
-fn high_watermarks(statistics: &Statistics, ends: &[LogEnds]) -> Option<HashMap<TopicPartition, NextOffset>> {
-    let high = |LogEnds { partition, latest, .. }: &LogEnds| {
+/// Of the partitions that were fetched from.
+fn high_watermarks(statistics: &Statistics, ends: &[&LogEnds]) -> Vec<(TopicPartition, NextOffset)> {
+    let high = |LogEnds { partition, latest, .. }: &&LogEnds| {
         let seen = statistics.topics.get(&*partition.topic)?.partitions.get(&partition.partition)?;
         (seen.hi_offset >= 0).then(|| (partition.clone(), NextOffset::new(seen.hi_offset).max(*latest)))
     };
-    ends.iter().map(high).collect()
+    ends.iter().filter_map(high).collect()
 }
 
 #[derive(Default)]

@@ -35,7 +35,7 @@ pub use generated::{KindTopics, produce};
 pub use group::{GroupMember, group_members};
 pub use lease::{Held, Lease, Leases};
 pub use log_ends::{KnownLogEnds, LogEnds, known_log_ends, log_ends};
-pub use log_places::{exact_log_ends, offsets_at};
+pub use log_places::offsets_at;
 pub use log_reader::{LogRange, read_logs};
 pub use log_times::record_times;
 pub use messages::Notice;

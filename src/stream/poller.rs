@@ -61,6 +61,8 @@ pub(super) struct Poller {
     /// Where reading ends, where it isn't the log's end.
     pub(super) ends: HashMap<TopicPartition, NextOffset>,
     pace: Option<Pace>,
+    /// The pace kept records waiting since the last statistics.
+    held_back: bool,
     pub(super) lanes: Lanes,
     pub(super) readings: HashMap<TopicPartition, Reading>,
     notices: UnboundedSender<Notice>,
@@ -102,6 +104,7 @@ impl Poller {
             commits_to_group,
             ends: ranges.into_iter().map(|range| (range.partition, range.to)).collect(),
             pace: options.rate.map(Pace::new),
+            held_back: false,
             lanes,
             readings: HashMap::new(),
             notices,
@@ -187,6 +190,7 @@ impl Poller {
         // What was fetched already is taken in one go: what else there is to do in a turn takes time, too.
         let most = self.pace.as_mut().map_or(BURST, |pace| pace.allowed().min(BURST));
         if most == 0 {
+            self.held_back = true;
             std::thread::sleep(timeout);
         }
         let mut received = 0;
@@ -301,6 +305,8 @@ impl Poller {
 
     /// Takes from Kafka's statistics how far away the ends of the logs are.
     fn observe(&mut self, statistics: &Statistics) {
+        // What waits is not silence.
+        let paused = self.paused || std::mem::take(&mut self.held_back);
         let mut standing = self.standing_of_group(statistics);
         let mut ends = Vec::new();
         let mut beyond = Vec::new();
@@ -311,7 +317,7 @@ impl Poller {
             let connected = seen.is_some_and(|seen| {
                 statistics.brokers.values().any(|broker| broker.nodeid == seen.leader && is_up(broker))
             });
-            let lag = seen.and_then(|seen| reading.observe(seen, self.paused));
+            let lag = seen.and_then(|seen| reading.observe(seen, paused));
             standing.partitions.insert(partition.clone(), reading.standing(lag, connected));
             let Some(seen) = seen else { continue };
             if lag.is_some() && connected {

@@ -17,6 +17,7 @@ mod tansu;
 mod convergence;
 mod crashes;
 mod dead_letters;
+mod documented;
 mod faults;
 mod faults_of_setup;
 mod generations;

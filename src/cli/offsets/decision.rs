@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     record::{NextOffset, TopicPartition},
     store::{AdoptedOffset, CheckpointMove, Store},
-    stream::{GroupMember, KnownLogEnds, LogEnds, exact_log_ends, group_members, known_log_ends, offsets_at},
+    stream::{GroupMember, KnownLogEnds, LogEnds, group_members, known_log_ends, offsets_at},
 };
 
 use super::{
@@ -80,7 +80,8 @@ pub(super) async fn seek(config: &Config, store: &Store, args: SeekArgs) -> Comm
         Target::Place(_) => HashMap::new(),
         Target::Time(time) => {
             let (kafka, ends) = (config.kafka.clone(), ends.clone());
-            let locate = move || offsets_at(&kafka, &exact_log_ends(&kafka, &ends)?, time.as_utc(), TIMEOUT);
+            let latest = ends.into_iter().map(|ends| (ends.partition, ends.latest)).collect();
+            let locate = move || offsets_at(&kafka, &latest, time.as_utc(), TIMEOUT);
             tokio::task::spawn_blocking(locate).await??
         }
     };

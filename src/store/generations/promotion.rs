@@ -5,15 +5,19 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::backoff::Backoff;
+use crate::{
+    backoff::Backoff,
+    record::{NextOffset, TopicPartition},
+};
 
 use super::{
     super::{
         ReplayName, Store,
         error::{Failure, StoreError},
-        transaction::{Isolation, TransactionSpec},
+        transaction::{AsStoreError, Isolation, TransactionSpec},
     },
     Generation, GenerationName, quoted,
 };
@@ -26,9 +30,13 @@ pub struct Promotion<'a> {
     pub to: &'a Generation,
     /// The replay whose checkpoints say how far `to` holds the logs.
     pub replay: &'a ReplayName,
-    /// Which consumer group goes on from there.
+    /// Which consumer group goes on from there, and what it reads.
     pub group_id: &'a str,
+    pub topics: &'a [String],
 }
+
+pub(in crate::store) const CHECKPOINTS: &str = "/* checkpoints_of_group */
+    SELECT topic, partition, next_offset FROM checkpoints WHERE group_id = $1 ORDER BY topic, partition";
 
 const TABLES: &str = "/* tables_of_generation */
     SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'
@@ -53,6 +61,12 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long it is tried in all, against transactions that don't end.
 const MOST_ATTEMPTS: u32 = 40;
 
+/// Transactions that were under way when the first copy was made have ended long before that.
+const OVERLAP: Duration = Duration::from_secs(600);
+
+const COPY_SPEC: TransactionSpec =
+    TransactionSpec { name: "copy_transitions", statement_timeout: Some(Duration::from_secs(3_600)), ..SPEC };
+
 const SPEC: TransactionSpec = TransactionSpec {
     name: "promote_generation",
     isolation: Isolation::ReadCommitted,
@@ -64,25 +78,57 @@ impl Store {
     /// Makes another generation the live one. This store's tables are the live ones' now; they keep what they hold, under
     /// the name of their generation.
     ///
+    /// `catch_up` is called while nobody can write to the live tables, with the group's checkpoints: it reads into the
+    /// other generation what is before them. So that one holds no less than the live one does.
+    ///
     /// # Errors
     /// If either is not what it was when that was decided, if a partition of the group would have no checkpoint, if
-    /// others hold the tables locked for long, or Postgres refuses.
-    pub async fn promote_generation(&self, promotion: &Promotion<'_>) -> Result<(), StoreError> {
+    /// others hold the tables locked for long, if `catch_up` fails, or Postgres refuses.
+    pub async fn promote_generation<E: From<StoreError> + AsStoreError>(
+        &self,
+        promotion: &Promotion<'_>,
+        mut catch_up: impl AsyncFnMut(Vec<(TopicPartition, NextOffset)>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let next = promotion.to.name.schema(&self.schema);
+        // There may be many, and nobody should wait for these.
+        let since = Utc::now() - OVERLAP;
+        self.run_alone(&copy_transitions(&self.schema, &next, None)).await?;
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         loop {
-            let result =
-                self.transactions.run(&SPEC, async |connection| self.promote(connection, promotion).await).await;
-            match result {
-                // Somebody reads or writes for longer than others should wait for us.
-                Err(error) if error.is_lock_timeout() && backoff.attempts() + 1 < MOST_ATTEMPTS => {
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
-                other => return other,
+            let body = async |connection: &mut PgConnection| {
+                let checkpoints = stop_writers(connection, promotion.group_id).await?;
+                catch_up(checkpoints).await?;
+                Ok::<_, E>(self.promote(connection, promotion, since).await?)
+            };
+            let result = self.transactions.run(&SPEC, body).await;
+            let error = result.as_ref().err().and_then(AsStoreError::as_store_error);
+            // Somebody reads or writes for longer than others should wait for us.
+            if !error.is_some_and(StoreError::is_lock_timeout) || backoff.attempts() + 1 >= MOST_ATTEMPTS {
+                result?;
+                break;
             }
+            tokio::time::sleep(backoff.next_delay()).await;
         }
+        // They are published from where they are now. Should those tables become live again, not once more from there.
+        let previous = quoted(&promotion.from.name.schema(&self.schema));
+        let withhold = format!(
+            "/* withhold_carried_over */
+            UPDATE {previous}.transitions SET withheld = true WHERE published_at IS NULL AND NOT withheld"
+        );
+        Ok(self.run_alone(&withhold).await?)
     }
 
-    async fn promote(&self, connection: &mut PgConnection, promotion: &Promotion<'_>) -> Result<(), StoreError> {
+    async fn run_alone(&self, statement: &str) -> Result<(), StoreError> {
+        self.transactions.run(&COPY_SPEC, async |connection| run(connection, statement).await).await
+    }
+
+    async fn promote(
+        &self,
+        connection: &mut PgConnection,
+        promotion: &Promotion<'_>,
+        since: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        check_owners(connection, &self.schema, &promotion.to.name.schema(&self.schema)).await?;
         let live = &*self.schema;
         let next = promotion.to.name.schema(live);
         lock_tables(connection, live, &next).await?;
@@ -91,6 +137,7 @@ impl Store {
                 return Err(refused(format!("schema {schema} is no longer generation {}", expected.name)));
             }
         }
+        run(connection, &copy_transitions(live, &next, Some(since))).await?;
         for statement in carry_over(live, &next) {
             run(connection, &statement).await?;
         }
@@ -106,9 +153,22 @@ impl Store {
     }
 }
 
+/// Locks what every writer asks for first and readers of sessions don't, in the same order as they: who waits for it holds
+/// nothing that is wanted later. Returns the checkpoints of the group.
+async fn stop_writers(
+    connection: &mut PgConnection,
+    group_id: &str,
+) -> Result<Vec<(TopicPartition, NextOffset)>, StoreError> {
+    run(connection, &format!("/* lock_timeout */ SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await?;
+    run(connection, "/* lock_generation */ LOCK TABLE generation IN ACCESS EXCLUSIVE MODE").await?;
+    run(connection, "/* lock_checkpoints_of_all */ LOCK TABLE checkpoints IN EXCLUSIVE MODE").await?;
+    let rows: Vec<(String, i32, i64)> = sqlx::query_as(CHECKPOINTS).bind(group_id).fetch_all(connection).await?;
+    let place = |(topic, number, next): (String, i32, i64)| (TopicPartition::new(topic, number), NextOffset::new(next));
+    Ok(rows.into_iter().map(place).collect())
+}
+
 /// All tables of both, the ones that writers begin with first: who holds one of these already needs the others to end.
 async fn lock_tables(connection: &mut PgConnection, live: &str, next: &str) -> Result<(), StoreError> {
-    run(connection, &format!("/* lock_timeout */ SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await?;
     for schema in [live, next] {
         let tables: Vec<String> = sqlx::query_scalar(TABLES).bind(schema).fetch_all(&mut *connection).await?;
         let names: Vec<String> = tables.iter().map(|table| format!("{}.{}", quoted(schema), quoted(table))).collect();
@@ -126,14 +186,12 @@ async fn id_of(connection: &mut PgConnection, schema: &str) -> Result<uuid::Uuid
 }
 
 /// What operators decided, and what nobody has heard yet.
-fn carry_over(live: &str, next: &str) -> [String; 8] {
+fn carry_over(live: &str, next: &str) -> [String; 6] {
     let tombstones = copy_tombstones(live, next);
     let (live, next) = (quoted(live), quoted(next));
     let letter = "topic, partition, record_offset, record_timestamp, key, value, headers, reason, field_path, detail,
         status, attempts, created_at";
     let adopted = "group_id, topic, partition, from_offset, to_offset, log_start, log_end, adopted_at";
-    let transition = "id, session_id, session_version, from_status, to_status, cause, occurred_at, payload, attempts,
-        last_error";
     [
         tombstones,
         // What was deleted since the generation was made.
@@ -151,7 +209,7 @@ fn carry_over(live: &str, next: &str) -> [String; 8] {
             UPDATE {next}.dead_letters n SET status = o.status, attempts = o.attempts
             FROM {live}.dead_letters o
             WHERE o.topic = n.topic AND o.partition = n.partition AND o.record_offset = n.record_offset
-                AND o.record_timestamp IS NOT DISTINCT FROM n.record_timestamp AND o.status <> 'open'
+                AND o.record_timestamp IS NOT DISTINCT FROM n.record_timestamp AND o.status = 'discarded'
                 AND n.status = 'open'"
         ),
         // Of records that the logs no longer had.
@@ -163,7 +221,10 @@ fn carry_over(live: &str, next: &str) -> [String; 8] {
                 SELECT FROM {next}.replay_partitions r
                 WHERE r.topic = o.topic AND r.partition = o.partition
                 HAVING min(r.from_offset) > o.record_offset)
-            AND NOT EXISTS (SELECT FROM {next}.dead_letters n WHERE n.id = o.id)"
+            AND NOT EXISTS (
+                SELECT FROM {next}.dead_letters n
+                WHERE n.topic = o.topic AND n.partition = o.partition AND n.record_offset = o.record_offset
+                    AND n.record_timestamp IS NOT DISTINCT FROM o.record_timestamp)"
         ),
         format!(
             "/* carry_over_adopted_offsets */
@@ -171,18 +232,30 @@ fn carry_over(live: &str, next: &str) -> [String; 8] {
             SELECT {adopted} FROM {live}.adopted_offsets
             EXCEPT SELECT {adopted} FROM {next}.adopted_offsets"
         ),
-        format!(
-            "/* carry_over_transitions */
-            INSERT INTO {next}.transitions ({transition})
-            SELECT {transition} FROM {live}.transitions WHERE published_at IS NULL AND NOT withheld
-            ON CONFLICT DO NOTHING"
-        ),
-        // They are published from there. Should these tables become live again, not once more from here.
-        format!(
-            "/* withhold_carried_over */
-            UPDATE {live}.transitions SET withheld = true WHERE published_at IS NULL AND NOT withheld"
-        ),
     ]
+}
+
+/// What nobody has heard yet; all of it, or what was written since.
+fn copy_transitions(live: &str, next: &str, since: Option<DateTime<Utc>>) -> String {
+    let columns = "id, session_id, session_version, from_status, to_status, cause, occurred_at, payload, attempts,
+        last_error";
+    let since = since.map_or_else(String::new, |since| format!("AND occurred_at >= '{}'", since.to_rfc3339()));
+    format!(
+        "/* copy_transitions */
+        INSERT INTO {}.transitions ({columns})
+        SELECT {columns} FROM {}.transitions WHERE published_at IS NULL AND NOT withheld {since}
+        ON CONFLICT DO NOTHING",
+        quoted(next),
+        quoted(live)
+    )
+}
+
+/// The rights of an owner go with the tables.
+async fn check_owners(connection: &mut PgConnection, live: &str, next: &str) -> Result<(), StoreError> {
+    const SAME: &str = "/* same_owner */
+        SELECT count(DISTINCT nspowner) = 1 FROM pg_namespace WHERE nspname IN ($1, $2)";
+    let same: bool = sqlx::query_scalar(SAME).bind(live).bind(next).fetch_one(connection).await?;
+    if same { Ok(()) } else { Err(refused(format!("schemas {live} and {next} have different owners; make it one"))) }
 }
 
 /// Sessions that were deleted stay so.
@@ -215,13 +288,16 @@ async fn set_checkpoints(
     let missing = format!(
         "/* partitions_without_checkpoint */
         SELECT l.topic || '[' || l.partition || ']' FROM {live}.checkpoints l
-        WHERE l.group_id = $1 AND NOT EXISTS (
+        WHERE l.group_id = $1 AND l.topic = ANY($2) AND NOT EXISTS (
             SELECT FROM {next}.checkpoints n
             WHERE n.group_id = $1 AND n.topic = l.topic AND n.partition = l.partition)
         LIMIT 1"
     );
-    let missing: Option<String> =
-        sqlx::query_scalar(AssertSqlSafe(missing)).bind(promotion.group_id).fetch_optional(connection).await?;
+    let missing: Option<String> = sqlx::query_scalar(AssertSqlSafe(missing))
+        .bind(promotion.group_id)
+        .bind(promotion.topics)
+        .fetch_optional(connection)
+        .await?;
     missing.map_or(Ok(()), |partition| {
         Err(refused(format!("{} was not replayed into generation {}", partition, promotion.to.name)))
     })
