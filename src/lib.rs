@@ -35,6 +35,7 @@
 //! | [`stream`] | all Kafka there is | `event`, `record`, `config`, `generate`; of `store` the proof of a commit |
 //! | [`pipeline`] | the route: batches, retries, conflicts, fences, refused events | the above |
 //! | [`service`] | a consumer and a pipeline put together from the configuration; checks before the start | the above |
+//! | [`serve`] | what others ask over HTTP; reads only | `config`, `service` and below |
 //! | [`verify`] | what is stored against its events, and these against the topics | the above, `config` |
 //! | [`config`] | one typed configuration out of four layers | nothing of ours |
 //! | [`generate`] | made-up events | `event` |
@@ -57,6 +58,7 @@ pub mod generate;
 pub mod laws;
 pub mod pipeline;
 pub mod record;
+pub mod serve;
 pub mod service;
 pub mod store;
 pub mod stream;

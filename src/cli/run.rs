@@ -1,11 +1,16 @@
 //! `sessionfold run`: the service itself.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     config::Config,
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::{PipelineError, Totals},
+    serve::{Listener, Observed},
     service::{Configured, Monitor, Retention, Service, Sweeper, adopt_generation, open_store, preflight, renewed},
     store::{Store, StoreError},
     stream::Until,
@@ -31,6 +36,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregators) -> CommandResult {
     logging::start(&config.log)?;
     let mut signals = Signals::new()?;
+    let listener = Listening::begin(&config).await?;
     let store = open_store(&config);
     tokio::select! {
         prepared = prepare(&config, &store) => prepared?,
@@ -41,7 +47,7 @@ pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregator
         let (adopted, bound) = adopt_generation(config.clone(), &store).await?;
         let sides = sides.clone();
         let result = with_aggregators!(adopted, sides, |aggregators| {
-            run(&config, &args, bound.clone(), aggregators, &mut signals).await
+            run(&config, &args, bound.clone(), aggregators, listener.as_ref(), &mut signals).await
         });
         if result.is_err() && bound.is_outdated().await {
             tracing::info!("a generation of another aggregator was promoted: starting again with it");
@@ -57,6 +63,7 @@ async fn run<A: Configured>(
     args: &RunArgs,
     store: Store,
     aggregators: Aggregators<A>,
+    listening: Option<&Listening>,
     signals: &mut Signals,
 ) -> CommandResult {
     say_what_is_incomplete(&store, &aggregators).await?;
@@ -66,6 +73,16 @@ async fn run<A: Configured>(
     let monitor = service.monitor();
     let mut sweeper = Sweeper::new(config, store.clone(), session, Arc::clone(&monitor.progress));
     let retention = Retention::new(config, store.clone());
+    let serving = match listening {
+        Some(listening) => {
+            let parts = [("sweep", sweeper.report()), ("retention", retention.report())];
+            // A drain has none beside it.
+            let parts = if args.drain { Vec::new() } else { parts.to_vec() };
+            let (monitor, started_at) = (monitor.clone(), listening.since);
+            Some(listening.listener.serve(Observed::new(config, monitor, store.clone(), parts, started_at)?))
+        }
+        None => None,
+    };
     let beside = async {
         if args.drain {
             // A drain reads what was, and has no now to ask about.
@@ -82,6 +99,9 @@ async fn run<A: Configured>(
     let mut reporter = Reporter { monitor: monitor.clone(), store: store.clone(), told: Totals::default() };
     let outcome = until_stopped(running, beside, config, &mut reporter, signals).await?;
     reporter.report();
+    if let Some(serving) = serving {
+        serving.stop().await;
+    }
     if args.drain
         && let Some(totals) = outcome
     {
@@ -94,6 +114,24 @@ async fn run<A: Configured>(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The socket, which outlives each service that answers on it.
+struct Listening {
+    listener: Listener,
+    since: SystemTime,
+}
+
+impl Listening {
+    /// Binds, so that a start that can't ends before anything else has begun.
+    async fn begin(config: &Config) -> Result<Option<Self>, Failure> {
+        let bound = Listener::bind(&config.http).await;
+        let listen = config.http.listen.map(|address| address.to_string()).unwrap_or_default();
+        let bound = bound.with_context(|| format!("http.listen: {listen} can't be listened on"))?;
+        let Some(listener) = bound else { return Ok(None) };
+        tracing::info!(address = %listener.address()?, "listening for HTTP");
+        Ok(Some(Self { listener, since: SystemTime::now() }))
+    }
+}
+
 /// Checks that everything is there, and applies migrations unless told not to.
 async fn prepare(config: &Config, store: &Store) -> Result<(), Failure> {
     first_problem(&preflight(config, store, config.postgres.migrate).await)?;
@@ -102,9 +140,6 @@ async fn prepare(config: &Config, store: &Store) -> Result<(), Failure> {
         if migrations.applied > 0 {
             tracing::info!(applied = migrations.applied, schema = store.schema(), "migrations applied");
         }
-    }
-    if config.http.listen.is_some() {
-        tracing::warn!("http.listen is set, but this version doesn't listen yet");
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::settings::Value;
 use super::{client, duration};
 
 /// Keys whose value is a secret. (Client properties have a rule of their own.)
-const SECRETS: [&str; 1] = ["postgres.url"];
+const SECRETS: [&str; 2] = ["postgres.url", "http.token"];
 
 /// What a key's value must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod file;
 mod flags;
+mod http;
 mod kafka;
 mod kafka_security;
 mod keys;
@@ -28,12 +29,13 @@ use std::path::PathBuf;
 pub use client::ClientValue;
 pub use duration::parse as parse_duration;
 pub use error::{ConfigError, Origin, Refusal};
+pub use http::HttpConfig;
 pub use kafka::KafkaConfig;
 pub use postgres::PostgresUrl;
 pub use schema::SchemaName;
 pub use secret::Secret;
 pub use sections::{
-    AggregatorConfig, AggregatorKind, BatchConfig, BreakerConfig, EventsConfig, HttpConfig, LogConfig, LogFormat,
+    AggregatorConfig, AggregatorKind, BatchConfig, BreakerConfig, EventsConfig, HealthConfig, LogConfig, LogFormat,
     PostgresConfig, RetentionConfig, ShutdownConfig, SweepConfig,
 };
 
@@ -58,6 +60,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// `[http]`
     pub http: HttpConfig,
+    /// `[health]`
+    pub health: HealthConfig,
     /// `[log]`
     pub log: LogConfig,
     /// `[shutdown]`
@@ -110,6 +114,7 @@ impl Config {
             events: EventsConfig::read(&mut settings)?,
             batch: BatchConfig::read(&mut settings)?,
             http: HttpConfig::read(&mut settings)?,
+            health: HealthConfig::read(&mut settings)?,
             log: LogConfig::read(&mut settings)?,
             shutdown: ShutdownConfig::read(&mut settings)?,
             rendered,

@@ -1,7 +1,6 @@
 //! The typed sections but `[kafka]`, and the rule of each key.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -264,25 +263,17 @@ impl BatchConfig {
     }
 }
 
-/// `[http]`: what others may ask.
+/// `[health]`: when the program counts as stuck.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// `None` is off.
-    pub listen: Option<SocketAddr>,
+pub struct HealthConfig {
+    /// 1s to an hour.
+    pub stalled_after: Duration,
 }
 
-impl HttpConfig {
+impl HealthConfig {
     pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
-        let listen = |text: String| match text.as_str() {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                Refusal::new(
-                    format!("{} is not a socket address", quoted(text)),
-                    "allowed: an IP address and a port, like \"127.0.0.1:8080\", or \"\" for off",
-                )
-            }),
-        };
-        Ok(Self { listen: settings.text("http.listen", listen)? })
+        let limits = Duration::from_secs(1)..=MINUTE * 60;
+        Ok(Self { stalled_after: settings.duration("health.stalled_after", limits)? })
     }
 }
 

@@ -3,14 +3,19 @@
 
 mod finalize;
 mod generation;
+mod health;
+mod part_report;
 mod preflight;
 mod promotion;
 mod replay;
 mod retention;
 mod sweep;
+mod watchdog;
 
 pub use finalize::{NotFinalized, plan_end};
 pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, renewed, settings_of};
+pub use health::{Health, PostgresHealth};
+pub use part_report::{LastRound, PartReport};
 pub use preflight::{Finding, preflight, preflight_database};
 pub use promotion::{Promoter, PromotionError};
 pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch, caught_up_at, sweep_as_of};
@@ -35,7 +40,23 @@ use crate::{
 
 /// The store that the configuration names. It connects with the first statement.
 pub fn open_store(config: &Config) -> Store {
+    Store::new(pool_options(config))
+}
+
+/// The same store by connections of its own, so many, whose statements may take so long: for those who look on. What
+/// they meet says nothing to the circuit breaker of others.
+pub fn open_store_with(config: &Config, max_connections: u32, patience: Duration) -> Store {
+    let options = pool_options(config);
     Store::new(PoolOptions {
+        max_connections,
+        connect_timeout: options.connect_timeout.min(patience),
+        statement_timeout: options.statement_timeout.min(patience),
+        ..options
+    })
+}
+
+fn pool_options(config: &Config) -> PoolOptions {
+    PoolOptions {
         connect: config.postgres.connect_options(),
         schema: config.postgres.schema.as_str().to_owned(),
         max_connections: config.postgres.max_connections.get(),
@@ -46,7 +67,7 @@ pub fn open_store(config: &Config) -> Store {
             open_for: config.breaker.open_for,
             half_open_successes: config.breaker.half_open_successes,
         },
-    })
+    }
 }
 
 fn connections(config: &Config) -> NonZeroUsize {
@@ -116,8 +137,14 @@ pub struct Monitor {
 impl Monitor {
     /// Records that the logs hold and the tables don't yet; none before Kafka told where the logs end.
     pub fn lag(&self) -> Option<u64> {
+        Some(self.progress.lag()? + self.in_hand())
+    }
+
+    /// Records that were read, and neither committed nor let go.
+    pub fn in_hand(&self) -> u64 {
+        // In this order, so that what is committed in between isn't missed.
         let committed = self.counts.totals().records() + self.progress.discarded();
-        Some(self.progress.lag()? + self.progress.read().saturating_sub(committed))
+        self.progress.read().saturating_sub(committed)
     }
 
     /// From the first record read to the last batch committed: the time without the wait for the group.

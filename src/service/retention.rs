@@ -2,11 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 
+use super::PartReport;
 use crate::{
     config::Config,
     store::{Expiring, Expiry, Failure, Store, StoreError},
@@ -20,6 +22,7 @@ pub struct Retention {
     topics: Vec<String>,
     ages: Vec<(Expiring, Duration)>,
     interval: Duration,
+    report: Arc<PartReport>,
     /// Rows in one transaction.
     batch: u32,
 }
@@ -43,7 +46,13 @@ impl Retention {
             ages: ages.into_iter().filter_map(|(what, age)| Some((what, age?))).collect(),
             interval: retention.interval,
             batch: retention.batch.get(),
+            report: Arc::default(),
         }
+    }
+
+    /// How its last round went.
+    pub fn report(&self) -> Arc<PartReport> {
+        Arc::clone(&self.report)
     }
 
     /// What has an age, and which.
@@ -60,7 +69,9 @@ impl Retention {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            match self.round().await {
+            let result = self.round().await;
+            self.report.note(&result);
+            match result {
                 Ok(()) => {}
                 Err(error) if error.failure == Failure::Setup => return error,
                 Err(error) => tracing::warn!(%error, "what is too old was not all deleted; trying again"),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Configured, renewed};
+use super::{Configured, PartReport, renewed};
 use crate::{
     config::Config,
     fold::{SessionAggregator, SideAggregators},
@@ -21,6 +21,7 @@ pub struct Sweeper<A> {
     group_id: String,
     scope: SweepScope,
     interval: Duration,
+    report: Arc<PartReport>,
 }
 
 /// Partitions count as caught up for this many intervals: each instance notes its own in a rhythm of its own.
@@ -58,7 +59,13 @@ impl<A: Configured> Sweeper<A> {
             group_id: config.kafka.group_id.clone(),
             scope,
             interval,
+            report: Arc::default(),
         }
+    }
+
+    /// How its last round went.
+    pub fn report(&self) -> Arc<PartReport> {
+        Arc::clone(&self.report)
     }
 
     /// Runs until the tables turn out not to be what this build expects.
@@ -68,7 +75,9 @@ impl<A: Configured> Sweeper<A> {
         let mut rounds = Rounds::default();
         loop {
             ticks.tick().await;
-            match self.round(&mut rounds).await {
+            let result = self.round(&mut rounds).await;
+            self.report.note(&result);
+            match result {
                 Ok(()) => {}
                 Err(error) if error.failure == Failure::Setup => {
                     let renewed = renewed::<A>(&self.config, &self.store, &SideAggregators::default()).await;

@@ -41,7 +41,7 @@ impl StoreError {
     }
 
     /// No answer at all, for longer than any statement may take.
-    pub(super) fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self::new(Failure::Unavailable, "Postgres does not answer")
     }
 

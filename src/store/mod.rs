@@ -54,7 +54,7 @@ pub use generations::{
 };
 pub use migrations::{MigrationState, Migrations};
 pub use overview::{ExampleSession, Overview};
-pub use pool::PoolOptions;
+pub use pool::{PoolOptions, PoolReport};
 pub use replays::{ReplayName, ReplayPartition, StoredReplay};
 pub use retention::{Expiring, Expiry};
 pub(crate) use sessions::written_version;
@@ -190,6 +190,11 @@ impl Store {
     /// What the transactions did so far, by name.
     pub fn statistics(&self) -> Vec<(&'static str, TransactionStatistics)> {
         self.transactions.statistics()
+    }
+
+    /// The connections that all transactions share.
+    pub fn pool(&self) -> PoolReport {
+        PoolReport::of(self.transactions.pool())
     }
 
     /// The circuit breaker that all transactions pass.

@@ -23,6 +23,21 @@ pub struct PoolOptions {
     pub breaker: BreakerOptions,
 }
 
+/// The connections of a pool as they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolReport {
+    /// Open now, in use or not.
+    pub open: u32,
+    pub idle: usize,
+    pub max: u32,
+}
+
+impl PoolReport {
+    pub(super) fn of(pool: &PgPool) -> Self {
+        Self { open: pool.size(), idle: pool.num_idle(), max: pool.options().get_max_connections() }
+    }
+}
+
 pub(super) fn open(options: &PoolOptions) -> PgPool {
     let connect = options.connect.clone().options([
         ("search_path", options.schema.as_str()),

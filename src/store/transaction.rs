@@ -56,6 +56,20 @@ pub struct TransactionStatistics {
     pub failures: u64,
     /// Time spent, from begin to the end of commit or rollback.
     pub time: Duration,
+    /// Tries that haven't ended yet.
+    pub under_way: u32,
+}
+
+/// A try that counts as under way until it is dropped, as it also is where nobody waits for its end.
+struct UnderWay<'t> {
+    transactions: &'t Transactions,
+    name: &'static str,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.transactions.statistics_of(self.name, |statistics| statistics.under_way -= 1);
+    }
 }
 
 /// How often a transaction is tried before contention counts as a failure.
@@ -111,7 +125,9 @@ impl Transactions {
         loop {
             let permit = self.breaker.admit().map_err(StoreError::left_alone)?;
             let begun = Instant::now();
+            let under_way = self.begin(spec.name);
             let result = self.attempt(spec, &mut body).await;
+            drop(under_way);
             let error = result.as_ref().err().and_then(AsStoreError::as_store_error);
             match error {
                 // Postgres wasn't asked.
@@ -177,13 +193,23 @@ impl Transactions {
         error.into()
     }
 
+    fn begin(&self, name: &'static str) -> UnderWay<'_> {
+        self.statistics_of(name, |statistics| statistics.under_way += 1);
+        UnderWay { transactions: self, name }
+    }
+
     fn count(&self, name: &'static str, time: Duration, committed: bool, retry: bool) {
+        self.statistics_of(name, |statistics| {
+            statistics.time += time;
+            statistics.commits += u64::from(committed);
+            statistics.retries += u64::from(retry);
+            statistics.failures += u64::from(!committed && !retry);
+        });
+    }
+
+    fn statistics_of(&self, name: &'static str, change: impl FnOnce(&mut TransactionStatistics)) {
         let mut statistics = self.statistics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let entry = statistics.entry(name).or_default();
-        entry.time += time;
-        entry.commits += u64::from(committed);
-        entry.retries += u64::from(retry);
-        entry.failures += u64::from(!committed && !retry);
+        change(statistics.entry(name).or_default());
     }
 }
 

@@ -46,6 +46,7 @@ impl Poller {
             let Some(position) = self.readings.get(&partition).map(|reading| reading.position().get()) else {
                 continue;
             };
+            self.progress.beat();
             match self.consumer.fetch_watermarks(&partition.topic, partition.partition, LOCATE) {
                 Ok((low, high)) if position < low || position > high => self.halt(&partition, low, high),
                 _ => to_start.push(partition),

@@ -41,6 +41,7 @@ impl Poller {
         let asked = list(leases.iter().map(Lease::partition));
         let committed = self.consumer.committed_offsets(asked, LOCATE)?;
         let start = |lease: &Lease| {
+            self.progress.beat();
             let TopicPartition { topic, partition } = lease.partition();
             match committed.find_partition(topic, *partition).map(|element| element.offset()) {
                 Some(Offset::Offset(offset)) => {
@@ -85,6 +86,7 @@ impl Poller {
 
     fn seek_all(&mut self, positions: Vec<(Lease, NextOffset)>) -> Result<(), KafkaError> {
         for (lease, position) in positions {
+            self.progress.beat();
             let partition = lease.partition().clone();
             self.consumer.seek(&partition.topic, partition.partition, Offset::Offset(position.get()), LOCATE)?;
             self.consumer.resume(&list([&partition]))?;
@@ -196,6 +198,7 @@ impl Poller {
         for partition in &revoked {
             self.readings.remove(partition);
         }
+        self.progress.forget(&revoked);
         self.discard_ended();
     }
 

@@ -24,6 +24,7 @@ mod producer;
 mod progress;
 mod reading;
 mod rebalance;
+mod standing;
 mod topics;
 mod wire;
 
@@ -41,4 +42,5 @@ pub use messages::Notice;
 pub use options::{ConsumerOptions, Membership, Until};
 pub use producer::{Delivered, Outgoing, Producer};
 pub use progress::{ReadProgress, SeenEnds};
+pub use standing::{BrokerStanding, PartitionStanding, ReadStanding};
 pub use topics::{create_topics, describe_topics};

@@ -38,6 +38,7 @@ use super::{
     progress::ReadProgress,
     reading::Reading,
     rebalance::Callbacks,
+    standing::{BrokerStanding, PartitionStanding, ReadStanding},
     wire,
 };
 
@@ -153,6 +154,7 @@ impl Poller {
 
     /// One round: commands, one poll, and what follows from it.
     fn turn(&mut self, reading: bool) {
+        self.progress.beat();
         self.obey_commands();
         if !reading && !self.paused {
             self.pause();
@@ -305,30 +307,53 @@ impl Poller {
     fn observe(&mut self, statistics: &Statistics) {
         // What waits is not silence.
         let paused = self.paused || std::mem::take(&mut self.held_back);
-        let mut lag = HashMap::new();
+        let mut standing = self.standing_of_group(statistics);
         let mut ends = Vec::new();
         let mut beyond = Vec::new();
         for (partition, reading) in &mut self.readings {
             let topic = statistics.topics.get(&*partition.topic);
-            let Some(seen) = topic.and_then(|topic| topic.partitions.get(&partition.partition)) else { continue };
-            if let Some(records) = reading.observe(seen, paused) {
-                lag.insert(partition.clone(), records);
-                // Without the leader's answers, what is known of the end is old.
-                let connected = |broker: &Broker| broker.nodeid == seen.leader && broker.state == "UP";
-                if statistics.brokers.values().any(connected) {
-                    ends.extend(reading.end_of_log(seen).map(|end| (partition.clone(), end)));
-                }
+            let seen = topic.and_then(|topic| topic.partitions.get(&partition.partition));
+            // Without the leader's answers, what is known of the end is old.
+            let connected = seen.is_some_and(|seen| {
+                statistics.brokers.values().any(|broker| broker.nodeid == seen.leader && is_up(broker))
+            });
+            let lag = seen.and_then(|seen| reading.observe(seen, paused));
+            standing.partitions.insert(partition.clone(), reading.standing(lag, connected));
+            let Some(seen) = seen else { continue };
+            if lag.is_some() && connected {
+                ends.extend(reading.end_of_log(seen).map(|end| (partition.clone(), end)));
             }
             if reading.is_beyond_the_log() {
                 beyond.push((partition.clone(), seen.lo_offset, seen.hi_offset));
             }
         }
-        self.progress.set_lag(lag);
+        self.progress.set_standing(standing);
         self.progress.set_log_ends(ends);
         for (partition, low, high) in beyond {
             self.halt(&partition, low, high);
         }
         self.look_into_alarm(statistics);
+    }
+
+    /// What the group has given us, as if none of it were read.
+    fn standing_of_group(&self, statistics: &Statistics) -> ReadStanding {
+        // The others are addresses that are asked first, and the group's coordinator, which is one of these.
+        let is_broker = |broker: &&Broker| broker.nodeid >= 0 && broker.source != "logical";
+        let brokers = || statistics.brokers.values().filter(is_broker);
+        let (known, connected) = (brokers().count(), brokers().filter(|broker| is_up(broker)).count());
+        let context = self.consumer.context();
+        let not_begun = PartitionStanding {
+            position: None,
+            lag: None,
+            last_record_at: None,
+            halted: false,
+            connected: connected > 0,
+        };
+        ReadStanding {
+            assigned: context.granted(),
+            partitions: context.all_granted().into_iter().map(|partition| (partition, not_begun)).collect(),
+            brokers: Some(BrokerStanding { seen_at: Instant::now(), known, connected }),
+        }
     }
 
     fn on_error(&mut self, error: &KafkaError) {
@@ -364,6 +389,10 @@ impl Poller {
     }
 }
 
+fn is_up(broker: &Broker) -> bool {
+    broker.state == "UP"
+}
+
 pub(super) fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for partition in partitions {
@@ -390,6 +419,7 @@ fn receive(
     progress.add_read();
     let record = wire::record(message);
     let decoded = decoder.decode(record.wire());
+    let timestamp = record.timestamp;
     lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), offset, record, decoded);
-    reading.advance(offset);
+    reading.advance(offset, timestamp);
 }

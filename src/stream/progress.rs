@@ -1,31 +1,61 @@
 //! How far reading came, for anybody to see.
 
 use std::{
-    collections::HashMap,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::record::{NextOffset, TopicPartition};
 
+use super::standing::ReadStanding;
+
 /// How far reading came. Updated by the polling thread, read by anybody.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ReadProgress {
+    begun: Instant,
+    /// When the polling thread last showed that it lives: milliseconds since `begun`.
+    beat: AtomicU64,
     read: AtomicU64,
     first_read_at: OnceLock<Instant>,
     discarded: AtomicU64,
     paused: AtomicBool,
-    lag: Mutex<HashMap<TopicPartition, u64>>,
+    standing: Mutex<ReadStanding>,
     log_ends: Mutex<Option<SeenEnds>>,
 }
 
 /// When the ends of logs were seen, and where.
 pub type SeenEnds = (Instant, Vec<(TopicPartition, NextOffset)>);
 
+impl Default for ReadProgress {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            beat: AtomicU64::default(),
+            read: AtomicU64::default(),
+            first_read_at: OnceLock::default(),
+            discarded: AtomicU64::default(),
+            paused: AtomicBool::default(),
+            standing: Mutex::default(),
+            log_ends: Mutex::default(),
+        }
+    }
+}
+
 impl ReadProgress {
+    /// How long ago the polling thread last turned its loop, or got an answer within a turn.
+    pub fn silent_for(&self) -> Duration {
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(beat)
+    }
+
+    pub(super) fn beat(&self) {
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.beat.store(millis, Ordering::Relaxed);
+    }
+
     /// Records taken from Kafka.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
@@ -48,8 +78,18 @@ impl ReadProgress {
 
     /// Records between the position and the end of the log, over all partitions; none before Kafka told the ends.
     pub fn lag(&self) -> Option<u64> {
-        let lag = self.lag.lock().unwrap_or_else(PoisonError::into_inner);
-        (!lag.is_empty()).then(|| lag.values().sum())
+        let standing = self.lock_standing();
+        let mut lags = standing.partitions.values().filter_map(|partition| partition.lag).peekable();
+        lags.peek().is_some().then(|| lags.sum())
+    }
+
+    /// How reading stands; as of librdkafka's last statistics, which come once a second.
+    pub fn standing(&self) -> ReadStanding {
+        self.lock_standing().clone()
+    }
+
+    fn lock_standing(&self) -> MutexGuard<'_, ReadStanding> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ends of the logs of the assigned partitions, and when the broker told them; none before it did.
@@ -72,8 +112,14 @@ impl ReadProgress {
         self.paused.store(paused, Ordering::Relaxed);
     }
 
-    pub(super) fn set_lag(&self, lag: HashMap<TopicPartition, u64>) {
-        *self.lag.lock().unwrap_or_else(PoisonError::into_inner) = lag;
+    pub(super) fn set_standing(&self, standing: ReadStanding) {
+        *self.lock_standing() = standing;
+    }
+
+    /// These partitions are no longer this member's.
+    pub(super) fn forget(&self, partitions: &[TopicPartition]) {
+        let mut standing = self.lock_standing();
+        standing.partitions.retain(|partition, _| !partitions.contains(partition));
     }
 
     pub(super) fn set_log_ends(&self, ends: Vec<(TopicPartition, NextOffset)>) {

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::statistics::Partition;
 
-use crate::record::{NextOffset, RecordOffset};
+use crate::{
+    event::RecordTimestamp,
+    record::{NextOffset, RecordOffset},
+};
 
-use super::lease::Lease;
+use super::{lease::Lease, standing::PartitionStanding};
 
 /// An end that only librdkafka knows of is believed when nothing came for this long.
 const QUIET: Duration = Duration::from_secs(5);
@@ -31,6 +34,7 @@ pub(super) struct Reading {
     observed: u8,
     /// Since when no record came although records were asked for.
     quiet_since: Instant,
+    last_record_at: Option<RecordTimestamp>,
 }
 
 impl Reading {
@@ -47,6 +51,7 @@ impl Reading {
             beyond_since: None,
             observed: 0,
             quiet_since: Instant::now(),
+            last_record_at: None,
         }
     }
 
@@ -58,7 +63,8 @@ impl Reading {
         self.position
     }
 
-    pub(super) fn advance(&mut self, record: RecordOffset) {
+    pub(super) fn advance(&mut self, record: RecordOffset, timestamp: Option<RecordTimestamp>) {
+        self.last_record_at = timestamp.or(self.last_record_at);
         self.position = record.next();
         self.seen_at_end = 0;
         self.beyond_since = None;
@@ -126,6 +132,12 @@ impl Reading {
         is_known.then_some(end)
     }
 
+    /// With the lag that [`Self::observe`] returned.
+    pub(super) fn standing(&self, lag: Option<u64>, connected: bool) -> PartitionStanding {
+        let Self { position, last_record_at, halted, .. } = *self;
+        PartitionStanding { position: Some(position), lag, last_record_at, halted, connected }
+    }
+
     pub(super) fn is_beyond_the_log(&self) -> bool {
         !self.halted && self.beyond_since.is_some_and(|since| since.elapsed() >= BELIEVE_AFTER)
     }
@@ -174,7 +186,7 @@ mod tests {
     #[test]
     fn the_end_is_reached_when_two_statistics_agree_with_the_position() {
         let mut reading = reading_at(99);
-        reading.advance(RecordOffset::new(99));
+        reading.advance(RecordOffset::new(99), None);
         assert_eq!(reading.observe(&fetched_to_end(), false), Some(0));
         assert!(!reading.is_at_end());
         reading.observe(&fetched_to_end(), false);

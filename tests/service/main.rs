@@ -23,6 +23,7 @@ mod faults_of_setup;
 mod generations;
 mod group;
 mod guarantees;
+mod http;
 mod offsets;
 mod reference;
 mod replay;

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use crate::{
     cli::{
@@ -11,7 +10,7 @@ use crate::{
         terminal::{Terminal, print},
     },
     event::SessionId,
-    store::{PageSize, Store, Timeline, TimelineCursor, TimelineEntry},
+    store::{PageSize, Store, TimelineCursor},
 };
 
 use super::{drawing::draw, list::page_size, unknown};
@@ -35,23 +34,10 @@ pub(super) async fn execute(store: &Store, args: TimelineArgs) -> CommandResult 
     let found = store.timeline(&args.session, args.after, args.limit).await?;
     let Some(timeline) = found else { return Err(unknown(store, &args.session).await) };
     let text = if args.json {
-        format!("{}\n", as_json(&timeline))
+        format!("{}\n", timeline.to_json())
     } else {
         draw(&timeline, args.after.map(TimelineCursor::at), Terminal::of_stdout())
     };
     let _ = print(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// An event as its envelope; a transition as its columns, in a member `transition`.
-fn as_json(timeline: &Timeline) -> Value {
-    let entry = |entry: &TimelineEntry| match entry {
-        TimelineEntry::Event(event) => event.to_json(),
-        TimelineEntry::Transition(transition) => json!({"transition": transition}),
-    };
-    json!({
-        "session": timeline.session,
-        "entries": timeline.entries.iter().map(entry).collect::<Vec<_>>(),
-        "next": timeline.next.map(|next| next.to_string()),
-    })
 }

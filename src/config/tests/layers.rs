@@ -33,7 +33,7 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(config.batch.max_events.get(), 16_000);
     assert_eq!(config.batch.max_wait, Duration::from_millis(10));
     assert_eq!(config.batch.max_bytes.get(), 16_777_216);
-    assert_eq!(config.http.listen, None);
+    assert_eq!((config.http.listen, &config.http.token), (None, &None));
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.log.filter, "info");
     assert_eq!(config.shutdown.timeout, Duration::from_secs(8));
@@ -65,7 +65,7 @@ fn texts_from_the_environment_take_the_type_of_the_default() {
             ("SESSIONFOLD_POSTGRES__MIGRATE", "false"),
             ("SESSIONFOLD_KAFKA__TOPICS", "one, two"),
             ("SESSIONFOLD_EVENTS__IGNORE", "hook.other"),
-            ("SESSIONFOLD_HTTP__LISTEN", "[::]:8080"),
+            ("SESSIONFOLD_HTTP__LISTEN", "[::1]:8080"),
             ("SESSIONFOLD_LOG__FORMAT", "json"),
         ],
         &[],
@@ -75,7 +75,7 @@ fn texts_from_the_environment_take_the_type_of_the_default() {
     assert!(!config.postgres.migrate);
     assert_eq!(config.kafka.topics, ["one", "two"]);
     assert!(config.events.ignore.contains("hook.other"));
-    assert_eq!(config.http.listen, Some("[::]:8080".parse().unwrap()));
+    assert_eq!(config.http.listen, Some("[::1]:8080".parse().unwrap()));
     assert_eq!(config.log.format, LogFormat::Json);
 }
 

@@ -123,6 +123,21 @@ fn no_secret_shows_in_debug_or_in_the_rendered_configuration() {
 }
 
 #[test]
+fn a_token_lets_others_reach_the_listener_and_never_shows() {
+    let file = TempFile::holding("hunter2hunter2hunter2\n");
+    let listen = ("SESSIONFOLD_HTTP__LISTEN", "0.0.0.0:8080");
+    for token in [("SESSIONFOLD_HTTP__TOKEN", "hunter2hunter2hunter2"), ("SESSIONFOLD_HTTP__TOKEN_FILE", file.path())] {
+        let config = load(None, &[listen, token], &[]).unwrap();
+        assert_eq!(config.http.token.as_ref().map(Secret::expose), Some("hunter2hunter2hunter2"));
+        assert!(!format!("{config:?}{}", config.render()).contains("hunter2"));
+    }
+    let without = message(load(None, &[listen], &[]));
+    assert!(without.starts_with("http.listen: ") && without.contains("http.token_file"), "{without}");
+    let short = message(load(None, &[listen, ("SESSIONFOLD_HTTP__TOKEN", "hunter2")], &[]));
+    assert!(short.starts_with("http.token: is too short; ") && !short.contains("hunter2"), "{short}");
+}
+
+#[test]
 fn no_secret_shows_in_an_error() {
     let broken = [
         "[postgres]\nurl = \"postgres://u:hunter2@h/d\n",

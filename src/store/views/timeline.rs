@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 use sqlx::{PgConnection, postgres::PgRow};
 use uuid::Uuid;
 
@@ -137,6 +138,21 @@ pub struct Timeline {
     pub entries: Vec<TimelineEntry>,
     /// Where the next page begins; none after the last.
     pub next: Option<TimelineCursor>,
+}
+
+impl Timeline {
+    /// As machines read it: an event as its envelope, a transition as its columns in a member `transition`.
+    pub fn to_json(&self) -> Value {
+        let entry = |entry: &TimelineEntry| match entry {
+            TimelineEntry::Event(event) => event.to_json(),
+            TimelineEntry::Transition(transition) => json!({"transition": transition}),
+        };
+        json!({
+            "session": self.session,
+            "entries": self.entries.iter().map(entry).collect::<Vec<_>>(),
+            "next": self.next.map(|next| next.to_string()),
+        })
+    }
 }
 
 impl Store {

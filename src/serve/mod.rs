@@ -1,0 +1,117 @@
+//! What others ask over HTTP: health, metrics, sessions. It reads only, by connections of its own, within limits of its
+//! own, and from what the consumer notes anyway; so nobody who asks slows, stops or changes the consumer.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/livez`, `/readyz` | whether to start the program again, whether to rely on it; without a token |
+//! | `/healthz` | each part, as JSON |
+//! | `/metrics` | Prometheus's text format |
+//! | `/api/v1/sessions…` | sessions, as JSON |
+//! | `/api/v1/openapi.json` | how to ask for them |
+
+mod exposition;
+mod guard;
+mod limits;
+mod listener;
+mod metrics;
+mod parameters;
+mod probes;
+mod problem;
+mod process;
+mod reader;
+mod requests;
+mod sessions;
+
+pub use listener::{Listener, Serving};
+
+use std::{io, sync::Arc, time::SystemTime};
+
+use axum::{
+    Router,
+    http::header,
+    middleware::{from_fn, from_fn_with_state},
+    routing::get,
+};
+
+use crate::{
+    config::{Config, HttpConfig},
+    service::{Health, Monitor, PartReport, open_store_with},
+    store::Store,
+};
+
+use guard::Guard;
+use limits::Limits;
+use reader::Reader;
+use requests::RequestCounts;
+
+/// Connections for what is asked of the tables.
+const CONNECTIONS: u32 = 2;
+
+/// A document by the OpenAPI Specification 3.1; tests hold it against the answers.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// A running service, as those see it who ask.
+#[derive(Debug)]
+pub struct Observed {
+    pub monitor: Monitor,
+    /// The consumer's: looked at, never used.
+    pub store: Store,
+    pub health: Arc<Health>,
+    /// What works in rounds beside the consumer, by name.
+    pub parts: Vec<(&'static str, Arc<PartReport>)>,
+    pub group_id: String,
+    pub started_at: SystemTime,
+    reader: Reader,
+    requests: RequestCounts,
+}
+
+impl Observed {
+    /// Of the service with this monitor and this store.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn new(
+        config: &Config,
+        monitor: Monitor,
+        store: Store,
+        parts: Vec<(&'static str, Arc<PartReport>)>,
+        started_at: SystemTime,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            health: Arc::new(Health::new(config, monitor.clone(), store.clone())),
+            monitor,
+            store,
+            parts,
+            group_id: config.kafka.group_id.clone(),
+            started_at,
+            reader: Reader::start(open_store_with(config, CONNECTIONS, config.http.timeout))?,
+            requests: RequestCounts::default(),
+        })
+    }
+}
+
+/// All paths, with what stands before them.
+fn router(observed: Arc<Observed>, http: &HttpConfig) -> Router {
+    let asks_tables = Router::new()
+        .route("/api/v1/sessions", get(sessions::list))
+        .route("/api/v1/sessions/{session_id}", get(sessions::show))
+        .route("/api/v1/sessions/{session_id}/timeline", get(sessions::timeline))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(Limits::new(http), limits::within));
+    let guarded = Router::new()
+        .route("/healthz", get(probes::health))
+        .route("/metrics", get(metrics::show))
+        .route("/api/v1/openapi.json", get(([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
+        .merge(asks_tables)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(problem::no_such_path)
+        .layer(from_fn_with_state(Arc::new(Guard::new(http)), guard::check));
+    Router::new()
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .merge(guarded)
+        .layer(from_fn(problem::locate))
+        .layer(from_fn_with_state(Arc::clone(&observed), requests::count))
+        .with_state(observed)
+}

@@ -1,0 +1,152 @@
+//! `/livez`, `/readyz`, `/healthz`: answered from what is known, at once.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use axum::{Json, extract::State, http::StatusCode};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::{
+    record::TopicPartition,
+    service::LastRound,
+    store::{BreakerState, MigrationState},
+    stream::PartitionStanding,
+};
+
+use super::Observed;
+
+type Answer = (StatusCode, Json<Value>);
+
+pub(super) async fn live(State(observed): State<Arc<Observed>>) -> Answer {
+    probe("live", observed.health.why_not_live())
+}
+
+pub(super) async fn ready(State(observed): State<Arc<Observed>>) -> Answer {
+    probe("ready", observed.health.why_not_ready())
+}
+
+fn probe(good: &str, reasons: Vec<String>) -> Answer {
+    if reasons.is_empty() {
+        return (StatusCode::OK, Json(json!({"status": good})));
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": format!("not {good}"), "reasons": reasons})))
+}
+
+/// Each part, as it is seen. It is a report, and so its status is always 200.
+pub(super) async fn health(State(observed): State<Arc<Observed>>) -> Json<Value> {
+    let (live, ready) = (observed.health.why_not_live(), observed.health.why_not_ready());
+    let status = match (live.is_empty(), ready.is_empty()) {
+        (false, _) => "not live",
+        (true, false) => "not ready",
+        (true, true) => "ready",
+    };
+    let mut components = BTreeMap::from([
+        ("consumer", consumer(&observed)),
+        ("broker", broker(&observed)),
+        ("postgres", postgres(&observed)),
+        ("breaker", breaker(&observed)),
+    ]);
+    components.extend(observed.parts.iter().map(|(name, report)| (*name, part(&report.last()))));
+    Json(json!({
+        "status": status,
+        "version": env!("CARGO_PKG_VERSION"),
+        "group_id": observed.group_id,
+        "not_live": live,
+        "not_ready": ready,
+        "components": components,
+    }))
+}
+
+fn consumer(observed: &Observed) -> Value {
+    let (progress, totals) = (&observed.monitor.progress, observed.monitor.counts.totals());
+    let standing = progress.standing();
+    json!({
+        "assigned": standing.assigned,
+        "paused": progress.is_paused(),
+        "silent_for_seconds": progress.silent_for().as_secs_f64(),
+        "read": progress.read(),
+        "committed": totals.records(),
+        "discarded": progress.discarded(),
+        "in_hand": observed.monitor.in_hand(),
+        "lag": observed.monitor.lag(),
+        "last_commit_at": observed.monitor.counts.last_commit_at().map(|at| text(ago(at))),
+        "partitions": standing.partitions.iter().map(partition).collect::<Vec<_>>(),
+    })
+}
+
+fn partition((partition, standing): (&TopicPartition, &PartitionStanding)) -> Value {
+    json!({
+        "topic": &*partition.topic,
+        "partition": partition.partition,
+        "position": standing.position.map(|position| position.get()),
+        "lag": standing.lag,
+        "seconds_behind": seconds_behind(standing),
+        "halted": standing.halted,
+        "connected": standing.connected,
+    })
+}
+
+/// How old the last record is that was read, where there are more; none where nobody knows.
+pub(super) fn seconds_behind(standing: &PartitionStanding) -> Option<f64> {
+    if standing.lag? == 0 {
+        return Some(0.0);
+    }
+    let behind = Utc::now() - standing.last_record_at?.as_utc()?;
+    Some(behind.to_std().unwrap_or_default().as_secs_f64())
+}
+
+fn broker(observed: &Observed) -> Value {
+    let brokers = observed.monitor.progress.standing().brokers;
+    json!({
+        "connected": brokers.is_some_and(|brokers| brokers.connected > 0),
+        "brokers_known": brokers.map(|brokers| brokers.known),
+        "brokers_connected": brokers.map(|brokers| brokers.connected),
+        "last_check_at": brokers.map(|brokers| text(ago(brokers.seen_at))),
+        // librdkafka's own words are in the log.
+        "last_error": null,
+    })
+}
+
+fn postgres(observed: &Observed) -> Value {
+    let (postgres, pool) = (observed.health.postgres(), observed.store.pool());
+    let migrations = postgres.migrations.map(|state| match state {
+        MigrationState::Current => "current".to_owned(),
+        MigrationState::Missing(count) => format!("{count} missing"),
+        MigrationState::Newer => "newer".to_owned(),
+    });
+    json!({
+        "connected": postgres.connected,
+        "last_check_at": postgres.last_check_at.map(text),
+        "last_error": postgres.last_error,
+        "migrations": migrations,
+        "connections": pool.open,
+        "connections_idle": pool.idle,
+        "connections_max": pool.max,
+    })
+}
+
+fn breaker(observed: &Observed) -> Value {
+    let report = observed.store.breaker();
+    json!({
+        "connected": report.state == BreakerState::Closed,
+        "state": report.state.to_string(),
+        "openings": report.openings,
+    })
+}
+
+fn part(last: &LastRound) -> Value {
+    json!({
+        "connected": last.at.is_some() && last.error.is_none(),
+        "last_check_at": last.at.map(text),
+        "last_error": last.error,
+    })
+}
+
+pub(super) fn ago(at: Instant) -> DateTime<Utc> {
+    let elapsed = TimeDelta::from_std(at.elapsed()).unwrap_or_default();
+    Utc::now() - elapsed
+}
+
+fn text(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}

@@ -1,0 +1,184 @@
+//! Whether the service lives and is ready, by what is seen of it once a second. A question costs nothing: it is answered
+//! from the last look.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    config::Config,
+    store::{BreakerState, MigrationState, Store, StoreError},
+};
+
+use super::{
+    Monitor, open_store_with,
+    watchdog::{Sighting, Stuck, Watchdog, Work},
+};
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long Postgres may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A look that is older says nothing any more.
+const FRESH: Duration = Duration::from_secs(15);
+
+/// The transactions by which a batch comes into the tables.
+const OF_BATCHES: [&str; 5] =
+    ["commit_batch", "read_standing", "read_for_refold", "read_checkpoints", "create_checkpoints"];
+
+/// What was seen of a running service.
+#[derive(Debug)]
+pub struct Health {
+    monitor: Monitor,
+    /// The consumer's.
+    store: Store,
+    /// With one connection of its own, which nobody else can use up.
+    probe: Store,
+    stalled_after: Duration,
+    batch_wait: Duration,
+    last: Mutex<LastLook>,
+}
+
+#[derive(Clone, Debug)]
+struct LastLook {
+    at: Instant,
+    postgres: PostgresHealth,
+    stuck: Vec<Stuck>,
+}
+
+/// How Postgres answered last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PostgresHealth {
+    pub connected: bool,
+    /// None before the first question.
+    pub last_check_at: Option<DateTime<Utc>>,
+    /// Of the last question that failed, also if others were answered since.
+    pub last_error: Option<String>,
+    /// As of the last answer.
+    pub migrations: Option<MigrationState>,
+}
+
+impl Health {
+    /// Of the service with this monitor and this store.
+    pub fn new(config: &Config, monitor: Monitor, store: Store) -> Self {
+        let probe = open_store_with(config, 1, PATIENCE);
+        let last = LastLook { at: Instant::now(), postgres: PostgresHealth::default(), stuck: Vec::new() };
+        Self {
+            monitor,
+            store,
+            probe,
+            stalled_after: config.health.stalled_after,
+            batch_wait: config.batch.max_wait,
+            last: Mutex::new(last),
+        }
+    }
+
+    /// Looks again and again, for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut watchdog = Watchdog::new(self.stalled_after, self.batch_wait);
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let answer = tokio::time::timeout(PATIENCE, self.probe.migration_state()).await;
+            let answer = answer.unwrap_or_else(|_| Err(StoreError::silent()));
+            self.look(&mut watchdog, answer);
+        }
+    }
+
+    fn look(&self, watchdog: &mut Watchdog, answer: Result<MigrationState, StoreError>) {
+        let at = Instant::now();
+        let breaker = self.store.breaker().state;
+        let stuck = watchdog.see(&Sighting {
+            at,
+            standing: &self.monitor.progress.standing(),
+            paused: self.monitor.progress.is_paused(),
+            postgres_answers: answer.is_ok() && breaker == BreakerState::Closed,
+            work: self.work(),
+        });
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stuck.is_empty() && last.stuck != stuck {
+            tracing::error!(stuck = in_words(&stuck), patience = ?self.stalled_after, "work stands still");
+        }
+        (last.at, last.stuck) = (at, stuck);
+        last.postgres.connected = answer.is_ok();
+        last.postgres.last_check_at = Some(Utc::now());
+        match answer {
+            Ok(migrations) => last.postgres.migrations = Some(migrations),
+            Err(error) => last.postgres.last_error = Some(error.to_string()),
+        }
+    }
+
+    fn work(&self) -> Work {
+        let totals = self.monitor.counts.totals();
+        let mut work = Work {
+            in_hand: self.monitor.in_hand(),
+            ended: totals.batches + totals.conflicts + totals.fences,
+            under_way: 0,
+        };
+        for (_, of) in self.store.statistics().into_iter().filter(|(name, _)| OF_BATCHES.contains(name)) {
+            work.ended += of.commits + of.retries + of.failures;
+            work.under_way += of.under_way;
+        }
+        work
+    }
+
+    fn last(&self) -> LastLook {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn postgres(&self) -> PostgresHealth {
+        self.last().postgres
+    }
+
+    /// Why the program should be started again; nothing where it lives.
+    pub fn why_not_live(&self) -> Vec<String> {
+        let last = self.last();
+        let silent_for = self.monitor.progress.silent_for();
+        let mut reasons: Vec<String> = last.stuck.iter().map(ToString::to_string).collect();
+        if silent_for > self.stalled_after {
+            reasons.push(format!("the polling thread has been silent for {} s", silent_for.as_secs()));
+        }
+        if last.at.elapsed() > FRESH {
+            reasons.push(format!("health was last looked at {} s ago", last.at.elapsed().as_secs()));
+        }
+        reasons
+    }
+
+    /// Why nothing should rely on this instance now; nothing where it is ready.
+    pub fn why_not_ready(&self) -> Vec<String> {
+        let (last, standing) = (self.last(), self.monitor.progress.standing());
+        let mut reasons = Vec::new();
+        if self.monitor.stopper.is_stopped() {
+            reasons.push("it is stopping".to_owned());
+        }
+        if standing.assigned.is_none() {
+            reasons.push("the group has not assigned partitions".to_owned());
+        }
+        if last.postgres.last_check_at.is_none() || last.at.elapsed() > FRESH {
+            reasons.push("Postgres has not been asked".to_owned());
+        } else if !last.postgres.connected {
+            reasons.push("Postgres does not answer".to_owned());
+        }
+        match last.postgres.migrations {
+            Some(MigrationState::Missing(count)) => reasons.push(format!("{count} migrations are missing")),
+            Some(MigrationState::Newer) => reasons.push("the tables are a newer version's".to_owned()),
+            Some(MigrationState::Current) | None => {}
+        }
+        // Half-open it probes, with what is to be committed.
+        if self.store.breaker().state == BreakerState::Open {
+            reasons.push("the circuit breaker is open".to_owned());
+        }
+        let halted = standing.partitions.iter().filter(|(_, standing)| standing.halted);
+        reasons
+            .extend(halted.map(|(partition, _)| format!("{partition} is halted: its checkpoint is outside its log")));
+        reasons
+    }
+}
+
+fn in_words(stuck: &[Stuck]) -> String {
+    stuck.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
