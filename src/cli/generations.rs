@@ -4,17 +4,18 @@ mod table;
 
 use std::{process::ExitCode, str::FromStr, time::Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     config::{AggregatorConfig, Config},
     fold::SideAggregators,
     service::{
-        Monitor, OtherGeneration, Promoter, adopt_generation, open_generation, open_store, preflight_database,
-        settings_of,
+        Monitor, OtherGeneration, Promoter, PromotionError, adopt_generation, open_generation, open_store,
+        preflight_database, settings_of,
     },
     store::{Generation, GenerationName, ReplayName, Store},
 };
@@ -90,6 +91,9 @@ struct PromoteArgs {
     /// Don't ask
     #[arg(long)]
     yes: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -98,6 +102,9 @@ struct DropArgs {
     /// Don't ask
     #[arg(long)]
     yes: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,11 +254,27 @@ async fn promote(config: Config, live: &Store, args: PromoteArgs, sides: SideAgg
         let watch = |monitor, left| shown = Some(Shown::start(monitor, left));
         let promoted = promoter.promote(watch).await;
         drop(shown);
-        promoted.map_err(anyhow::Error::from).context("nothing was changed")?;
+        if let Err(error) = promoted {
+            return Err(not_promoted(live, &next, error).await);
+        }
     });
-    println!("generation {} is live; `sessionfold generations promote {from}` goes back", args.name);
+    if args.json {
+        println!("{}", json!({"live": args.name.as_str(), "previous": from.as_str()}));
+    } else {
+        println!("generation {} is live; `sessionfold generations promote {from}` goes back", args.name);
+    }
     next.store.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the answer to the commit was lost, it may have happened all the same.
+async fn not_promoted(live: &Store, next: &OtherGeneration, error: PromotionError) -> Failure {
+    let outcome = match live.generation().await {
+        Ok(generation) if generation.id == next.generation.id => "it is live all the same",
+        Ok(_) => "the live generation is as it was",
+        Err(_) => "whether it is live is not known; `sessionfold generations list` tells",
+    };
+    Failure::Runtime(anyhow::Error::from(error).context(outcome))
 }
 
 /// How far a reading is, on standard error, until it is dropped.
@@ -292,6 +315,10 @@ async fn drop_one(config: &Config, live: &Store, args: DropArgs) -> CommandResul
         return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
     }
     live.drop_generation(&args.name).await?;
-    println!("generation {} is gone", args.name);
+    if args.json {
+        println!("{}", json!({"dropped": args.name.as_str(), "sessions": sessions}));
+    } else {
+        println!("generation {} is gone", args.name);
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::{collections::HashMap, process::ExitCode};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use serde_json::{Value, json};
 
 use crate::{
     cli::{CommandResult, Failure, confirm::confirm},
@@ -33,6 +34,9 @@ pub(super) struct AdoptArgs {
     /// Also to an offset outside the log as the broker tells it
     #[arg(long)]
     force: bool,
+    /// Print one JSON array of what was decided; what it means goes to standard error
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -51,6 +55,9 @@ pub(super) struct SeekArgs {
     /// Also where the broker doesn't tell whether an instance runs
     #[arg(long)]
     force: bool,
+    /// Print one JSON array of what was decided; what it means goes to standard error
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn adopt(config: &Config, store: &Store, args: AdoptArgs) -> CommandResult {
@@ -62,13 +69,14 @@ pub(super) async fn adopt(config: &Config, store: &Store, args: AdoptArgs) -> Co
         format!("{partition} has no checkpoint for group {group_id}, so there is nothing to decide: `run` makes one")
     })?;
     let adopted = decision(expected, &ends, next(args.to, &ends));
-    tell(group_id, &adopted);
+    tell(group_id, &adopted, args.json);
     if !args.force {
         refuse_outside_the_log(&adopted).map_err(|why| Failure::Usage(anyhow!("{why}; --force does it")))?;
     }
     ask(args.yes)?;
     store.adopt_offset(group_id, &adopted).await?;
-    println!("done, and kept in the table adopted_offsets; restart the instances that halted the partition");
+    let done = "done, and kept in the table adopted_offsets; restart the instances that halted the partition";
+    println!("{}", if args.json { as_json(&[adopted]).to_string() } else { done.to_owned() });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -96,7 +104,7 @@ pub(super) async fn seek(config: &Config, store: &Store, args: SeekArgs) -> Comm
     for ends in &ends {
         let expected = checkpoints.get(&ends.partition).copied().unwrap_or(ends.earliest);
         let decision = decision(expected, ends, next(ends));
-        tell(group_id, &decision);
+        tell(group_id, &decision, args.json);
         refuse_outside_the_log(&decision).map_err(|why| Failure::Usage(anyhow!(why)))?;
         adopted.push(decision);
     }
@@ -106,7 +114,8 @@ pub(super) async fn seek(config: &Config, store: &Store, args: SeekArgs) -> Comm
         ends.iter().map(|ends| (ends.partition.clone(), ends.earliest)).collect();
     store.create_checkpoints(group_id, &starts).await?;
     store.adopt_offsets(group_id, &adopted).await?;
-    println!("done, and kept in the table adopted_offsets");
+    let done = "done, and kept in the table adopted_offsets";
+    println!("{}", if args.json { as_json(&adopted).to_string() } else { done.to_owned() });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -186,14 +195,31 @@ fn ask(yes: bool) -> Result<(), Failure> {
     Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")))
 }
 
+fn as_json(adopted: &[AdoptedOffset]) -> Value {
+    let decision = |adopted: &AdoptedOffset| {
+        let AdoptedOffset { step: CheckpointMove { partition, expected, next }, log_start, log_end } = adopted;
+        json!({
+            "topic": &*partition.topic, "partition": partition.partition,
+            "from_offset": expected.get(), "to_offset": next.get(),
+            "log_start": log_start.get(), "log_end": log_end.get(), "gap": adopted.gap(),
+        })
+    };
+    adopted.iter().map(decision).collect()
+}
+
 /// Says what will be done, and what that means for records.
-fn tell(group_id: &str, adopted: &AdoptedOffset) {
+fn tell(group_id: &str, adopted: &AdoptedOffset, to_standard_error: bool) {
     let AdoptedOffset { step: CheckpointMove { partition, expected, next }, log_start, log_end } = adopted;
-    println!(
+    let what = format!(
         "group {group_id}: the checkpoint of {partition} goes from {expected} to {next}; its log holds {log_start} to \
-         {log_end}"
+         {log_end}\n{}",
+        consequence(adopted)
     );
-    println!("{}", consequence(adopted));
+    if to_standard_error {
+        eprintln!("{what}");
+    } else {
+        println!("{what}");
+    }
 }
 
 fn consequence(adopted: &AdoptedOffset) -> String {
