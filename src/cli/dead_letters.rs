@@ -8,7 +8,6 @@ mod redrive;
 mod show;
 mod value;
 
-use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
 use crate::{
@@ -18,9 +17,7 @@ use crate::{
     store::LetterCount,
 };
 
-use super::{
-    CommandResult, Failure, aggregators::with_aggregators, check::first_problem, confirm::confirm, progress::grouped,
-};
+use super::{CommandResult, aggregators::with_aggregators, check::first_problem, confirm::ask, progress::grouped};
 
 #[derive(Args)]
 pub(super) struct DeadLettersArgs {
@@ -77,12 +74,4 @@ fn in_words(counts: &[LetterCount]) -> String {
         1 => format!("1 dead letter ({})", counts[0].reason),
         _ => format!("{} dead letters ({})", grouped(sum), reasons.join(", ")),
     }
-}
-
-/// Asks, unless told not to.
-fn ask(yes: bool) -> Result<(), Failure> {
-    if yes || confirm()? {
-        return Ok(());
-    }
-    Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")))
 }

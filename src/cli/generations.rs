@@ -24,7 +24,7 @@ use super::{
     CommandResult, Failure,
     aggregators::with_aggregators,
     check::first_problem,
-    confirm::confirm,
+    confirm::ask,
     logging,
     progress::{ProgressLine, bar, grouped},
 };
@@ -244,9 +244,7 @@ async fn promote(config: Config, live: &Store, args: PromoteArgs, sides: SideAgg
         args.name,
         grouped(difference.differing),
     );
-    if !args.yes && !confirm()? {
-        return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
-    }
+    ask(args.yes)?;
     let next_config = next.config.clone();
     with_aggregators!(next_config, sides, |aggregators| {
         let promoter = Promoter { config: &live_config, live, next: &next, aggregators, replay: args.replay };
@@ -311,9 +309,7 @@ async fn drop_one(config: &Config, live: &Store, args: DropArgs) -> CommandResul
         grouped(sessions)
     );
     other.store.close().await;
-    if !args.yes && !confirm()? {
-        return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
-    }
+    ask(args.yes)?;
     live.drop_generation(&args.name).await?;
     if args.json {
         println!("{}", json!({"dropped": args.name.as_str(), "sessions": sessions}));

@@ -2,7 +2,6 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::anyhow;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -18,7 +17,7 @@ use crate::{
 use super::{
     CommandResult, Failure,
     check::first_problem,
-    confirm::confirm,
+    confirm::ask,
     progress::{ProgressLine, grouped},
 };
 
@@ -74,9 +73,7 @@ async fn delete(config: &Config, store: &Store, args: RetentionArgs) -> CommandR
     for (what, before, rows) in &found {
         eprintln!("  {}", line(*what, *before, *rows));
     }
-    if !args.yes && !confirm()? {
-        return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
-    }
+    ask(args.yes)?;
     let mut deleted = Found::new();
     let mut progress = ProgressLine::new();
     for (what, before, rows) in found {

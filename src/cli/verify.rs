@@ -20,7 +20,7 @@ use super::{
     CommandResult, Failure,
     aggregators::with_aggregators,
     check::first_problem,
-    confirm::confirm,
+    confirm::ask,
     progress::{ProgressLine, grouped},
 };
 
@@ -103,9 +103,7 @@ fn confirm_repair<A: SessionAggregator>(
         store.schema(),
         names.join(", ")
     );
-    if !args.yes && !confirm()? {
-        return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
-    }
+    ask(args.yes)?;
     Ok(())
 }
 

@@ -11,7 +11,8 @@ use crate::{
 };
 
 use super::{
-    Bound, Bounds, Monitor, OtherGeneration, Replay, ReplayError, ReplayPlan, Stretch, caught_up_at, sweep_as_of,
+    Bound, Bounds, Monitor, OtherGeneration, Replay, ReplayError, ReplayPlan, Stretch, caught_up_at, replay::unread,
+    sweep_as_of,
 };
 
 /// The replay by which a generation follows the logs to its promotion.
@@ -141,13 +142,7 @@ impl<A: SessionAggregator + Clone> Promoter<'_, A> {
             let (generation, partition) = (self.next.generation.name.clone(), range.partition.clone());
             return Err(PromotionError::Gone { generation, partition, gone: *gone });
         }
-        let unread = |Stretch { range, .. }: Stretch| ReplayPartition {
-            partition: range.partition,
-            from: range.from,
-            to: range.to,
-            next: range.from,
-        };
-        Ok(ReplayPlan::onward(name(), stretches.into_iter().map(unread).collect()))
+        Ok(ReplayPlan::onward(name(), stretches.into_iter().map(|stretch| unread(stretch.range)).collect()))
     }
 
     /// Returns how far it came by its checkpoints: the log may give less than its end promised.

@@ -228,18 +228,19 @@ impl ReplayPlan {
     }
 }
 
-fn unread(LogRange { partition, from, to }: LogRange) -> ReplayPartition {
+/// None of it is read yet.
+pub(super) fn unread(LogRange { partition, from, to }: LogRange) -> ReplayPartition {
     ReplayPartition { partition, from, to, next: from }
 }
 
 /// Up to where the logs end now, with partitions that were added since.
 fn extended(mut known: Vec<ReplayPartition>, stretches: Vec<Stretch>) -> Result<Vec<ReplayPartition>, ReplayError> {
     for Stretch { range, log_end, .. } in stretches {
-        if let Some(known) = known.iter().find(|known| known.partition == range.partition && known.next > log_end) {
-            let (partition, offset) = (known.partition.clone(), known.next);
-            return Err(ReplayError::BeyondTheLog { partition, offset, end: log_end });
-        }
         match known.iter_mut().find(|known| known.partition == range.partition) {
+            Some(ReplayPartition { partition, next, .. }) if *next > log_end => {
+                let (partition, offset) = (partition.clone(), *next);
+                return Err(ReplayError::BeyondTheLog { partition, offset, end: log_end });
+            }
             Some(known) => known.to = known.to.max(range.to),
             None => known.push(unread(range)),
         }

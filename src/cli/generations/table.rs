@@ -7,9 +7,15 @@ use serde_json::Value;
 
 use crate::store::{DifferingSession, GenerationDiff};
 
-use super::{super::progress::grouped, Listed, State};
+use super::{
+    super::{
+        progress::grouped,
+        terminal::{cut, visible},
+    },
+    Listed, State,
+};
 
-/// A value longer than this is cut.
+/// Columns; a wider value is cut.
 const LONGEST_VALUE: usize = 40;
 
 pub(super) fn generations(all: &[Listed]) -> String {
@@ -67,7 +73,7 @@ pub(super) fn diff(diff: &GenerationDiff) -> String {
 }
 
 fn example(session: &DifferingSession) -> String {
-    let id = escaped(&session.session_id);
+    let id = visible(&session.session_id);
     match (session.in_first, session.in_second) {
         (true, false) => format!("{id}: only in the first\n"),
         (false, true) => format!("{id}: only in the second\n"),
@@ -84,18 +90,10 @@ fn example(session: &DifferingSession) -> String {
 fn shown(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => escaped(text),
+        Value::String(text) => visible(text),
         other => other.to_string(),
     };
-    match text.char_indices().nth(LONGEST_VALUE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
-/// What others have written must not steer the terminal.
-fn escaped(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    cut(&text, LONGEST_VALUE)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{CommandResult, Failure, confirm::confirm},
+    cli::{CommandResult, Failure, confirm::ask},
     config::Config,
     record::{NextOffset, TopicPartition},
     store::{AdoptedOffset, CheckpointMove, Store},
@@ -186,13 +186,6 @@ fn refuse_outside_the_log(adopted: &AdoptedOffset) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{next} is outside the log, where reading would halt"))
-}
-
-fn ask(yes: bool) -> Result<(), Failure> {
-    if yes || confirm()? {
-        return Ok(());
-    }
-    Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")))
 }
 
 fn as_json(adopted: &[AdoptedOffset]) -> Value {

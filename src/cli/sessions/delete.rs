@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        CommandResult, Failure,
-        confirm::confirm,
+        CommandResult,
+        confirm::ask,
         terminal::{print, visible},
     },
     event::{RedactedText, SessionId},
@@ -59,9 +59,7 @@ pub(super) async fn delete(store: &Store, args: DeleteArgs) -> CommandResult {
         eprintln!("{}", intention(session_id, stored.get(session_id), tombstones.get(session_id)));
     }
     eprintln!("their events are ignored from now on, also in a replay; `sessions restore` lets them count again");
-    if !yes && !confirm()? {
-        return Err(Failure::Usage(anyhow!("nothing was changed; confirm with --yes")));
-    }
+    ask(yes)?;
     let mut deletions = Vec::new();
     for session_id in &sessions {
         // Each by itself, so that writers wait for no more than one.

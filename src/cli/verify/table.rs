@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    cli::progress::grouped,
+    cli::{progress::grouped, terminal::cut},
     verify::{Difference, Report},
 };
 
@@ -72,13 +72,6 @@ fn cells(difference: &Difference) -> [String; 4] {
     };
     let Difference { session_id, field, stored, expected } = difference;
     [session_id.escape_debug().to_string(), field.escape_debug().to_string(), text(stored), text(expected)]
-}
-
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
