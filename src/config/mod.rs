@@ -21,6 +21,7 @@ mod schema;
 mod secret;
 mod sections;
 mod settings;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,7 @@ pub use sections::{
     AggregatorConfig, AggregatorKind, BatchConfig, BreakerConfig, EventsConfig, HealthConfig, LogConfig, LogFormat,
     PostgresConfig, RetentionConfig, ShutdownConfig, SweepConfig,
 };
+pub use supervisor::SupervisorConfig;
 
 /// The effective configuration. Every value in it has passed its rule.
 #[derive(Debug, Clone)]
@@ -62,6 +64,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// `[health]`
     pub health: HealthConfig,
+    /// `[supervisor]`
+    pub supervisor: SupervisorConfig,
     /// `[log]`
     pub log: LogConfig,
     /// `[shutdown]`
@@ -115,6 +119,7 @@ impl Config {
             batch: BatchConfig::read(&mut settings)?,
             http: HttpConfig::read(&mut settings)?,
             health: HealthConfig::read(&mut settings)?,
+            supervisor: SupervisorConfig::read(&mut settings)?,
             log: LogConfig::read(&mut settings)?,
             shutdown: ShutdownConfig::read(&mut settings)?,
             rendered,

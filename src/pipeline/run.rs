@@ -80,6 +80,12 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         Self { store, aggregators, options, counts: Arc::default(), cache: SessionCache::default() }
     }
 
+    /// Adds to these running totals.
+    #[must_use]
+    pub fn counting_on(self, counts: Arc<Counts>) -> Self {
+        Self { counts, ..self }
+    }
+
     /// The running totals.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)

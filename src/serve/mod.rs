@@ -20,9 +20,11 @@ mod problem;
 mod process;
 mod reader;
 mod requests;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod sessions;
 
-pub use listener::{Listener, Serving};
+pub use listener::{Http, Listener};
 
 use std::{io, sync::Arc, time::SystemTime};
 
@@ -35,7 +37,7 @@ use axum::{
 
 use crate::{
     config::{Config, HttpConfig},
-    service::{Health, Monitor, PartReport, open_store_with},
+    service::{Board, ConsumerView, Health, Monitor, PartReport, open_store_with},
     store::Store,
 };
 
@@ -53,7 +55,8 @@ const OPENAPI: &str = include_str!("openapi.json");
 /// A running service, as those see it who ask.
 #[derive(Debug)]
 pub struct Observed {
-    pub monitor: Monitor,
+    pub view: Arc<ConsumerView>,
+    pub board: Arc<Board>,
     /// The consumer's: looked at, never used.
     pub store: Store,
     pub health: Arc<Health>,
@@ -66,20 +69,23 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Of the service with this monitor and this store.
+    /// Of the consumer of this view, which has this store, as this health sees it.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn new(
         config: &Config,
-        monitor: Monitor,
+        view: Arc<ConsumerView>,
+        board: Arc<Board>,
+        health: Arc<Health>,
         store: Store,
         parts: Vec<(&'static str, Arc<PartReport>)>,
         started_at: SystemTime,
     ) -> io::Result<Self> {
         Ok(Self {
-            health: Arc::new(Health::new(config, monitor.clone(), store.clone())),
-            monitor,
+            health,
+            view,
+            board,
             store,
             parts,
             group_id: config.kafka.group_id.clone(),
@@ -87,6 +93,10 @@ impl Observed {
             reader: Reader::start(open_store_with(config, CONNECTIONS, config.http.timeout))?,
             requests: RequestCounts::default(),
         })
+    }
+
+    fn monitor(&self) -> Monitor {
+        self.view.monitor()
     }
 }
 
@@ -102,7 +112,10 @@ fn router(observed: Arc<Observed>, http: &HttpConfig) -> Router {
         .route("/healthz", get(probes::health))
         .route("/metrics", get(metrics::show))
         .route("/api/v1/openapi.json", get(([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
-        .merge(asks_tables)
+        .merge(asks_tables);
+    #[cfg(feature = "sabotage")]
+    let guarded = guarded.merge(sabotage::router());
+    let guarded = guarded
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_path)
         .layer(from_fn_with_state(Arc::new(Guard::new(http)), guard::check));

@@ -45,6 +45,20 @@ impl Default for ReadProgress {
 }
 
 impl ReadProgress {
+    /// Goes on counting where another, whose reading has ended, stopped; so many of its records were let go at its end.
+    #[must_use]
+    pub fn after(before: &Self, let_go: u64) -> Self {
+        let progress = Self {
+            read: AtomicU64::new(before.read()),
+            discarded: AtomicU64::new(before.discarded() + let_go),
+            ..Self::default()
+        };
+        if let Some(first) = before.first_read_at() {
+            progress.first_read_at.get_or_init(|| first);
+        }
+        progress
+    }
+
     /// How long ago the polling thread last turned its loop, or got an answer within a turn.
     pub fn silent_for(&self) -> Duration {
         let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
