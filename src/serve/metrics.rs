@@ -7,7 +7,7 @@ use std::{
 
 use axum::{extract::State, http::header, response::IntoResponse};
 
-use crate::{event::Reason, service::PartState, store::BreakerState};
+use crate::{event::Reason, pipeline::Station, service::PartState, store::BreakerState};
 
 use super::{
     Observed,
@@ -102,6 +102,16 @@ fn batches(out: &mut Exposition, observed: &Observed) {
     );
     out.counter("sessionfold_fences_total", "Partitions that were let go since another moved them.", totals.fences);
     out.counter("sessionfold_halts_total", "Partitions that halted since the start.", totals.halted);
+    out.gauge("sessionfold_last_batch_records", "Records in the last batch.", monitor.counts.last_batch());
+    let mut stations = out.family(
+        Kind::Counter,
+        "sessionfold_station_seconds_total",
+        "Time that records and batches spent at a station of their route; lanes are at theirs side by side.",
+    );
+    stations.sample(&[("station", "receive")], monitor.progress.receiving_time().as_secs_f64());
+    for station in Station::ALL {
+        stations.sample(&[("station", station.as_str())], monitor.counts.time_at(station).as_secs_f64());
+    }
     let mut last = out.family(
         Kind::Gauge,
         "sessionfold_last_commit_timestamp_seconds",

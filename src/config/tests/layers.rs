@@ -36,7 +36,7 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!((config.http.listen, &config.http.token), (None, &None));
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.log.filter, "info");
-    assert_eq!(config.shutdown.timeout, Duration::from_secs(8));
+    assert_eq!(config.shutdown.timeout, Duration::from_secs(5));
 }
 
 #[test]
