@@ -9,7 +9,12 @@ use std::{
 };
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
-use sessionfold::generate::GeneratedRecord;
+use sessionfold::{
+    event::EventKind,
+    generate::GeneratedRecord,
+    record::{NextOffset, TopicPartition},
+    service::open_store,
+};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::task::JoinHandle;
 
@@ -199,4 +204,32 @@ async fn an_unfinished_or_partial_generation_is_not_promoted() {
     let listed = run_json(&deployment, &["generations", "list", "--json"]);
     let names: Vec<_> = listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["original", "partial"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_with_a_halted_partition_goes_on_with_a_promoted_generation() {
+    let deployment = Deployment::new(1).await;
+    let sent = records(2_000, 34);
+    deployment.send(&sent).await;
+    let outside = TopicPartition::new(deployment.topic(EventKind::Tool), 0);
+    let store = open_store(&deployment.config());
+    let beyond = NextOffset::new(1_000_000);
+    store.create_checkpoints(&deployment.group_id, &[(outside.clone(), beyond)]).await.unwrap();
+    let mut instance = Instance::start(&deployment, &["run"]);
+    until("the partition halts", PATIENCE, async || instance.said("a partition halted") > 0).await;
+    run_json(&deployment, &["replay", "--into", "whole", "--json"]);
+    let promoted = run(&deployment, &["generations", "promote", "whole", "--yes"]);
+    assert!(promoted.status.success(), "{}", String::from_utf8_lossy(&promoted.stderr));
+    let follows = async || instance.said("another generation was promoted: going on with it") > 0;
+    // What comes now is what makes it look.
+    deployment.send(&[started("after", 1, "2026-03-01T09:00:00Z")]).await;
+    until("the instance goes on with it", PATIENCE, follows).await;
+    let mut connection = deployment.connect().await;
+    let stored = async || {
+        let query = "SELECT EXISTS (SELECT FROM sessionfold.sessions WHERE session_id = 'after')";
+        sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+    };
+    until("what came after the promotion is stored", PATIENCE, stored).await;
+    assert!(instance.is_running());
+    instance.stop().await;
 }

@@ -1,6 +1,6 @@
 //! The logs can be folded once more at any time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -195,6 +195,36 @@ async fn a_replay_that_was_killed_goes_on_where_it_was() {
     assert_eq!(second["records"], records - done);
     let diff = run_json(&deployment, &["generations", "diff", "live", "killed", "--exit-code", "--json"]);
     assert_eq!(diff["differing"], 0);
+}
+
+/// Between two records there is more time than after which silence is taken for a log's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_replay_ends_with_its_last_record_and_not_before() {
+    let deployment = Deployment::new(3).await;
+    let sent = backlog(60, 26);
+    deployment.send(&sent).await;
+    let begun = Instant::now();
+    let replayed = run_json(&deployment, &["replay", "--rate", "12", "--json"]);
+    assert_eq!(replayed["records"], 60);
+    assert!(begun.elapsed() > Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(deployment.drain().await.applied, 0);
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_not_repeated_in_silence_over_a_topic_that_was_made_anew() {
+    let deployment = Deployment::new(1).await;
+    deployment.send(&backlog(500, 27)).await;
+    run_json(&deployment, &["replay", "--json"]);
+    // As if the log had held a million records then.
+    let mut connection = deployment.connect().await;
+    let moved = "UPDATE checkpoints SET next_offset = 1000000 WHERE starts_with(group_id, 'replay:') AND topic = $1";
+    let topic = deployment.topic(EventKind::Tool);
+    sqlx::query(AssertSqlSafe(moved)).bind(topic).execute(&mut connection).await.unwrap();
+    let refused = run(&deployment, &["replay"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains(topic) && said.contains("1000000"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
