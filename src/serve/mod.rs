@@ -8,11 +8,13 @@
 //! | `/metrics` | Prometheus's text format |
 //! | `/api/v1/sessions…` | sessions, as JSON |
 //! | `/api/v1/openapi.json` | how to ask for them |
+//! | `/mcp`, `/mcp/tools` | what agents ask, by the Model Context Protocol |
 
 mod exposition;
 mod guard;
 mod limits;
 mod listener;
+mod mcp;
 mod metrics;
 mod parameters;
 mod probes;
@@ -23,6 +25,7 @@ mod requests;
 mod sessions;
 
 pub use listener::{Listener, Serving};
+pub use mcp::{StdioError, serve_stdio};
 
 use std::{io, sync::Arc, time::SystemTime};
 
@@ -41,6 +44,7 @@ use crate::{
 
 use guard::Guard;
 use limits::Limits;
+use mcp::{Mcp, Running};
 use reader::Reader;
 use requests::RequestCounts;
 
@@ -62,6 +66,7 @@ pub struct Observed {
     pub group_id: String,
     pub started_at: SystemTime,
     reader: Reader,
+    mcp: Arc<Mcp>,
     requests: RequestCounts,
 }
 
@@ -77,14 +82,22 @@ impl Observed {
         parts: Vec<(&'static str, Arc<PartReport>)>,
         started_at: SystemTime,
     ) -> io::Result<Self> {
+        let health = Arc::new(Health::new(config, monitor.clone(), store.clone()));
+        let running = Running {
+            monitor: monitor.clone(),
+            store: store.clone(),
+            health: Arc::clone(&health),
+            parts: parts.clone(),
+        };
         Ok(Self {
-            health: Arc::new(Health::new(config, monitor.clone(), store.clone())),
+            health,
             monitor,
             store,
             parts,
             group_id: config.kafka.group_id.clone(),
             started_at,
-            reader: Reader::start(open_store_with(config, CONNECTIONS, config.http.timeout))?,
+            reader: Reader::start("http-read", open_store_with(config, CONNECTIONS, config.http.timeout))?,
+            mcp: Arc::new(Mcp::beside(config, running)?),
             requests: RequestCounts::default(),
         })
     }
@@ -103,6 +116,7 @@ fn router(observed: Arc<Observed>, http: &HttpConfig) -> Router {
         .route("/metrics", get(metrics::show))
         .route("/api/v1/openapi.json", get(([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
         .merge(asks_tables)
+        .merge(mcp::routes(&observed.mcp, http))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_path)
         .layer(from_fn_with_state(Arc::new(Guard::new(http)), guard::check));
