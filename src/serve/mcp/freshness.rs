@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde::Serialize;
 use tokio::sync::Mutex;
 
@@ -40,7 +40,7 @@ impl LastFreshness {
         if let Some((_, freshness)) = last.as_ref().filter(|(at, _)| at.elapsed() < GOOD_FOR) {
             return freshness.clone();
         }
-        let as_of = Utc::now();
+        let as_of = Utc::now().trunc_subsecs(3);
         let asked = group_id.to_owned();
         let (lag, recency) = tokio::join!(
             source.lag(reader, group_id),

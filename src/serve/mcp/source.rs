@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     config::KafkaConfig,
+    record::TopicPartition,
     service::{Health, Monitor, PartReport},
-    store::{BreakerState, Store, StoreError},
+    store::{Store, StoreError},
+    stream::PartitionStanding,
 };
 
 use super::{
@@ -112,15 +114,18 @@ impl Source {
         let breaker = running.store.breaker();
         let part = |(name, report): &(&'static str, Arc<PartReport>)| {
             let last = report.last();
-            ((*name).to_owned(), json!({"last_round_at": last.at, "last_error": last.error}))
+            (
+                (*name).to_owned(),
+                json!({"last_round_at": last.at.map(|at| at.trunc_subsecs(3)), "last_error": last.error}),
+            )
         };
         ConsumerHealth {
             ready: Some(not_ready.is_empty()),
             not_ready,
             paused: Some(running.monitor.progress.is_paused()),
-            breaker: Some(BreakerState::to_string(&breaker.state)),
+            breaker: Some(breaker.state.to_string()),
             breaker_openings: Some(breaker.openings),
-            last_commit_at: running.monitor.counts.last_commit_at().map(ago),
+            last_commit_at: running.monitor.counts.last_commit_at().map(|at| ago(at).trunc_subsecs(3)),
             parts: running.parts.iter().map(part).collect(),
         }
     }

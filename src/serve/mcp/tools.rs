@@ -116,9 +116,25 @@ impl ToolName {
 
 fn schema<T: JsonSchema>() -> JsonObject {
     let mut schema = schemars::schema_for!(T).to_value();
+    for property in schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        allow_only_to_leave_out(property);
+    }
     let object = schema.as_object_mut().map(std::mem::take).unwrap_or_default();
     // The type's own name and comment are for its readers.
     object.into_iter().filter(|(key, _)| !["title", "description"].contains(&key.as_str())).collect()
+}
+
+/// Null is taken for a missing argument, but told to nobody: not all who hand schemas to models know of types with it.
+fn allow_only_to_leave_out(property: &mut Value) {
+    let Some(members) = property.as_object_mut() else { return };
+    members.retain(|name, value| !(name == "default" && value.is_null()));
+    if let Some(Value::Array(types)) = members.get_mut("type") {
+        types.retain(|of| of != "null");
+        if let [only] = types.as_mut_slice() {
+            let only = only.take();
+            members.insert("type".to_owned(), only);
+        }
+    }
 }
 
 /// The schema of a tool's answers, with the definitions that it refers to.
@@ -201,7 +217,11 @@ mod tests {
             assert_eq!(arguments["type"], "object", "{tool}");
             assert_eq!(arguments["additionalProperties"], false, "{tool}");
             for (name, property) in arguments["properties"].as_object().unwrap() {
-                assert!(property["description"].is_string(), "{tool} {name}");
+                assert!(
+                    property["description"].is_string() && property["type"].is_string(),
+                    "{tool} {name}: {property}"
+                );
+                assert!(!property.to_string().contains("null"), "{tool} {name}: {property}");
             }
             let answers = offered.output_schema.unwrap();
             let text = serde_json::to_string(&answers).unwrap();
