@@ -12,8 +12,6 @@ use super::Failure;
 const QUIET: &str = "rmcp";
 
 pub(super) fn start(config: &LogConfig) -> Result<(), Failure> {
-    let filter =
-        if config.filter.contains(QUIET) { config.filter.clone() } else { format!("{},{QUIET}=warn", config.filter) };
     let filter = EnvFilter::try_new(&config.filter).context("log.filter is not a filter like `info,sessionfold=debug`");
     let mut filter = filter.map_err(Failure::Usage)?;
     let says_more_than_warnings = filter.max_level_hint().is_none_or(|most| most > LevelFilter::WARN);
