@@ -97,11 +97,10 @@ impl Source {
         match self {
             Self::Consumer(running) => {
                 let standing = running.monitor.progress.standing();
-                let partition =
-                    |(partition, of): (&crate::record::TopicPartition, &crate::stream::PartitionStanding)| {
-                        let (topic, partition) = (partition.topic.to_string(), partition.partition);
-                        PartitionLag { topic, partition, lag: of.lag, halted: Some(of.halted) }
-                    };
+                let partition = |(partition, of): (&TopicPartition, &PartitionStanding)| {
+                    let (topic, partition) = (partition.topic.to_string(), partition.partition);
+                    PartitionLag { topic, partition, lag: of.lag, halted: Some(of.halted) }
+                };
                 Ok(standing.partitions.iter().map(partition).collect())
             }
             Self::Tables(broker) => partitions(broker, reader, group_id).await,
