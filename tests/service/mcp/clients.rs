@@ -183,6 +183,10 @@ async fn the_inspector_lists_and_calls_each_tool_over_http_and_on_standard_input
     let (_instance, client) = caught_up(&mut deployment).await;
     let (url, header) = (format!("http://{}/mcp", client.address), format!("Authorization: Bearer {SECRET}"));
     let over_http = [url.as_str(), "--transport", "http", "--header", header.as_str()];
+    // It hands none of its own environment on.
+    let settings: Vec<String> = deployment.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let as_program: Vec<&str> =
+        settings.iter().flat_map(|setting| ["-e", setting.as_str()]).chain([PROGRAM, "mcp"]).collect();
     let listed = by_inspector(&[&over_http[..], &["--method", "tools/list"]].concat(), &deployment);
     assert_eq!(listed["tools"].as_array().unwrap().len(), TOOLS.len());
     for call in calls(Uuid::nil()).as_array().unwrap() {
@@ -191,7 +195,7 @@ async fn the_inspector_lists_and_calls_each_tool_over_http_and_on_standard_input
         let asked = ["--method", "tools/call", "--tool-name", name, "--tool-args-json", arguments.as_str()];
         let told = by_inspector(&[&over_http[..], &asked].concat(), &deployment);
         assert!(told["structuredContent"]["freshness"].is_object(), "{name}: {told}");
-        let told = by_inspector(&[&[PROGRAM, "mcp"][..], &asked].concat(), &deployment);
+        let told = by_inspector(&[&as_program[..], &asked].concat(), &deployment);
         assert!(told["structuredContent"]["freshness"].is_object(), "{name}: {told}");
     }
 }

@@ -1,12 +1,18 @@
 //! The protocol over HTTP: who may ask, what is offered, and what an answer carries.
 
 use serde_json::{Value, json};
+use sessionfold::event::EventKind;
 use uuid::Uuid;
 
 use crate::{
     deployment::Deployment,
-    http::{TOKEN, ready},
-    records::{started, tool},
+    http::{
+        LISTEN, TOKEN,
+        client::{Client, PATIENCE},
+        ready,
+    },
+    program::{Instance, until},
+    records::{record, started, tool},
 };
 
 use super::{TOOLS, agent::Agent};
@@ -53,10 +59,10 @@ async fn a_page_of_another_origin_or_under_another_name_is_refused() {
     // A token lets any name through elsewhere.
     deployment.set(TOKEN, "0123456789abcdef");
     let (instance, client) = {
-        deployment.set("SESSIONFOLD_HTTP__LISTEN", "127.0.0.1:0");
-        let instance = crate::program::Instance::start(&deployment, &["run"]);
-        let client = crate::http::client::Client::of(&instance).await;
-        (instance, crate::http::client::Client { token: Some("0123456789abcdef".to_owned()), ..client })
+        deployment.set(LISTEN, "127.0.0.1:0");
+        let instance = Instance::start(&deployment, &["run"]);
+        let client = Client::of(&instance).await;
+        (instance, Client { token: Some("0123456789abcdef".to_owned()), ..client })
     };
     client.until_ready().await;
     let agent = Agent(&client);
@@ -71,7 +77,7 @@ async fn a_page_of_another_origin_or_under_another_name_is_refused() {
     ] {
         assert_eq!(agent.post("tools/list", json!({}), lines).await.status, status, "{lines}");
     }
-    let stranger = crate::http::client::Client { token: None, ..client.clone() };
+    let stranger = Client { token: None, ..client.clone() };
     for path in ["/mcp", "/mcp/tools"] {
         stranger.get(path).await.problem(401, path);
     }
@@ -97,12 +103,8 @@ async fn a_call_carries_the_correlation_id_that_it_was_given_or_a_new_one() {
         let told = result["_meta"]["correlation_id"].as_str().unwrap();
         assert_eq!(result["structuredContent"]["correlation_id"], told);
         assert_eq!(expected.unwrap_or_else(|| told.parse().unwrap()).to_string(), told);
-        assert_eq!(
-            instance.said(&format!("tool=\"find_sessions\" correlation_id={told} outcome=\"answered\"")),
-            1,
-            "{}",
-            instance.log()
-        );
+        let line = format!("tool=\"find_sessions\" correlation_id={told} outcome=\"answered\"");
+        until("the log has the call", PATIENCE, async || instance.said(&line) == 1).await;
     }
 }
 
@@ -111,8 +113,7 @@ async fn long_texts_are_cut_and_calls_are_counted() {
     let mut deployment = Deployment::new(1).await;
     let branch = "b".repeat(2_000);
     let fields = json!({"working_directory": "/work", "hook_source": "startup", "git_branch": branch});
-    let long =
-        crate::records::record(sessionfold::event::EventKind::Started, "long", 1, "2026-03-01T09:00:00Z", fields);
+    let long = record(EventKind::Started, "long", 1, "2026-03-01T09:00:00Z", fields);
     deployment
         .send(&[long, started("s", 2, "2026-03-01T09:00:00Z"), tool("s", 3, "2026-03-01T09:00:01Z", "Bash")])
         .await;
