@@ -58,7 +58,7 @@ fn service(mcp: &Arc<Mcp>) -> StreamableHttpService<Server, NeverSessionManager>
 }
 
 async fn list(State(observed): State<Arc<Observed>>) -> Json<Value> {
-    Json(json!({"tools": observed.mcp.tools()}))
+    Json(json!({"tools": observed.mcp.tools().collect::<Vec<_>>()}))
 }
 
 /// Lets requests through that name a host that may be named. The token goes no further: the library might log it.

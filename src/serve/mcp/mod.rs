@@ -44,6 +44,8 @@ use tools::ToolName;
 #[derive(Debug)]
 pub(super) struct Mcp {
     config: McpConfig,
+    /// Those that are offered: the first ones.
+    tools: Vec<(ToolName, Tool)>,
     group_id: String,
     reader: Reader,
     source: Source,
@@ -72,39 +74,35 @@ impl Mcp {
     fn new(config: &Config, source: Source) -> io::Result<Self> {
         let max_calls = config.mcp.max_calls.get();
         let store = open_store_with(config, max_calls, config.mcp.timeout);
-        let mcp = Self {
+        let offered = usize::try_from(config.mcp.max_tools.get()).unwrap_or(usize::MAX);
+        let tools: Vec<_> = ToolName::ALL.iter().take(offered).map(|tool| (*tool, tool.offered())).collect();
+        if tools.len() < ToolName::ALL.len() {
+            tracing::warn!(offered = tools.len(), known = ToolName::ALL.len(), "mcp.max_tools leaves tools out");
+        }
+        Ok(Self {
             config: config.mcp.clone(),
+            tools,
             group_id: config.kafka.group_id.clone(),
             reader: Reader::start("mcp-read", store)?,
             source,
             freshness: LastFreshness::default(),
             turns: Semaphore::new(max_calls as usize),
             calls: CallCounts::default(),
-        };
-        let offered = mcp.names().len();
-        if offered < ToolName::ALL.len() {
-            tracing::warn!(offered, known = ToolName::ALL.len(), "mcp.max_tools leaves tools out");
-        }
-        Ok(mcp)
-    }
-
-    /// The tools that are offered: the first ones.
-    fn names(&self) -> &'static [ToolName] {
-        let most = usize::try_from(self.config.max_tools.get()).unwrap_or(usize::MAX);
-        &ToolName::ALL[..most.min(ToolName::ALL.len())]
+        })
     }
 
     fn tool(&self, name: &str) -> Option<ToolName> {
-        ToolName::from_name(name).filter(|tool| self.names().contains(tool))
+        self.tools.iter().map(|(tool, _)| *tool).find(|tool| tool.as_str() == name)
     }
 
-    fn tools(&self) -> Vec<Tool> {
-        self.names().iter().map(|tool| tool.offered()).collect()
+    /// As clients list them.
+    fn tools(&self) -> impl Iterator<Item = &Tool> {
+        self.tools.iter().map(|(_, offered)| offered)
     }
 
     /// How the calls of each tool ended so far, and how long they took.
     pub(super) fn calls(&self) -> impl Iterator<Item = (&'static str, calls::OfTool)> {
-        self.names().iter().map(|tool| (tool.as_str(), self.calls.of(tool.as_str())))
+        self.tools.iter().map(|(tool, _)| (tool.as_str(), self.calls.of(tool.as_str())))
     }
 
     /// Asks a tool, in its turn and within `mcp.timeout`, and adds how fresh the answer is.

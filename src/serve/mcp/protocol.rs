@@ -45,11 +45,11 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.0.tools()))
+        Ok(ListToolsResult::with_all_items(self.0.tools().cloned().collect()))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.0.tool(name).map(|tool| tool.offered())
+        self.0.tools().find(|tool| tool.name == name).cloned()
     }
 
     async fn call_tool(
