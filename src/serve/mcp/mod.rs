@@ -92,7 +92,7 @@ impl Mcp {
     }
 
     fn tool(&self, name: &str) -> Option<ToolName> {
-        self.tools.iter().map(|(tool, _)| *tool).find(|tool| tool.as_str() == name)
+        ToolName::from_name(name).filter(|tool| self.tools.iter().any(|(offered, _)| offered == tool))
     }
 
     /// As clients list them.
