@@ -59,8 +59,9 @@ async fn every_documented_metric_is_there_with_its_type_and_labels_and_the_recor
         value(&families, "sessionfold_records_read_total", "") == 6.0
             && value(&families, "sessionfold_records_in_hand", "") == 0.0
             && !families["sessionfold_part_last_round_timestamp_seconds"].samples.is_empty()
+            && !families["sessionfold_partition_lag_records"].samples.is_empty()
     };
-    until("all records are committed, and a round has ended", PATIENCE, all_in).await;
+    until("all records are committed, a round has ended, and Kafka told the ends of the logs", PATIENCE, all_in).await;
     let families = scraped(&client).await;
     let count = |name: &str, labels: &str| value(&families, name, labels);
     assert_eq!(count("sessionfold_records_applied_total", ""), 4.0);
