@@ -61,7 +61,7 @@ impl Agent<'_> {
         let mut all = Vec::new();
         loop {
             let mut page = self.answer(tool, arguments.clone()).await;
-            all.extend(page[rows].as_array_mut().unwrap().drain(..));
+            all.append(page[rows].as_array_mut().unwrap());
             match page["next"].take() {
                 Value::Null => return all,
                 next => arguments["after"] = next,
