@@ -1,6 +1,6 @@
 //! `[mcp]`: what agents may ask.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{net::Ipv6Addr, num::NonZeroU32, time::Duration};
 
 use super::{
     error::{ConfigError, Refusal, quoted},
@@ -50,19 +50,15 @@ fn is_host(text: &str) -> bool {
 
 /// The port is written out: an origin without one would be taken for any port.
 fn is_origin(text: &str) -> bool {
-    let parts = || {
-        let (scheme, authority) = text.split_once("://")?;
-        let (host, port) = authority.rsplit_once(':')?;
-        let host =
-            host.strip_prefix('[').and_then(|v6| v6.strip_suffix(']')).filter(|v6| v6.contains(':')).unwrap_or(host);
-        Some((scheme, host, port))
+    let is_good = |scheme: &str, host: &str, port: &str| {
+        let is_known = match host.strip_prefix('[') {
+            Some(v6) => v6.strip_suffix(']').is_some_and(|v6| v6.parse::<Ipv6Addr>().is_ok()),
+            None => is_host(host),
+        };
+        is_known && ["http", "https"].contains(&scheme) && (port == "*" || port.parse::<u16>().is_ok())
     };
-    text == "null"
-        || parts().is_some_and(|(scheme, host, port)| {
-            ["http", "https"].contains(&scheme)
-                && (is_host(host) || host.parse::<std::net::Ipv6Addr>().is_ok())
-                && (port == "*" || port.parse::<u16>().is_ok())
-        })
+    let split = text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once(':')?)));
+    text == "null" || split.is_some_and(|(scheme, (host, port))| is_good(scheme, host, port))
 }
 
 #[cfg(test)]
