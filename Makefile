@@ -24,6 +24,7 @@ build: install ## Build the release program, target/release/sessionfold
 	$(CARGO) build --release --locked
 
 test: install ## Check the format, the lints and all tests, on a private broker and Postgres
+	@scripts/mcp_clients.sh
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings

@@ -10,6 +10,7 @@ mod dev;
 mod generate;
 mod generations;
 mod logging;
+mod mcp;
 mod migrate;
 mod offsets;
 mod progress;
@@ -80,6 +81,12 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Look at generations, compare them, and choose the live one
     Generations(generations::GenerationsArgs),
+    /// Answer an agent's questions about sessions, by the Model Context Protocol on standard input and output
+    ///
+    /// Reads from Postgres; from Kafka only how far the tables are behind. The log goes to standard error.
+    ///
+    /// Example: claude mcp add sessionfold -- sessionfold mcp --config sessionfold.toml
+    Mcp,
     /// Print the effective configuration, secrets masked
     Config,
     /// Print a script that completes commands and options in a shell
@@ -152,6 +159,7 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::Verify(args) => verify::execute(settings.load()?, args, sides).await,
         Command::Replay(args) => replay::execute(settings.load()?, args, sides).await,
         Command::Generations(args) => generations::execute(settings.load()?, args, sides).await,
+        Command::Mcp => mcp::execute(&settings.load()?).await,
         Command::Config => config::execute(&settings.load()?),
         Command::Completions(args) => completions::execute(&args),
         Command::Dev(args) => dev::execute(args).await,

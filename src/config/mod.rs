@@ -15,6 +15,7 @@ mod kafka;
 mod kafka_security;
 mod keys;
 mod layers;
+mod mcp;
 mod postgres;
 mod render;
 mod schema;
@@ -32,6 +33,7 @@ pub use duration::parse as parse_duration;
 pub use error::{ConfigError, Origin, Refusal};
 pub use http::HttpConfig;
 pub use kafka::KafkaConfig;
+pub use mcp::McpConfig;
 pub use postgres::PostgresUrl;
 pub use schema::SchemaName;
 pub use secret::Secret;
@@ -62,6 +64,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// `[http]`
     pub http: HttpConfig,
+    /// `[mcp]`
+    pub mcp: McpConfig,
     /// `[health]`
     pub health: HealthConfig,
     /// `[supervisor]`
@@ -118,6 +122,7 @@ impl Config {
             events: EventsConfig::read(&mut settings)?,
             batch: BatchConfig::read(&mut settings)?,
             http: HttpConfig::read(&mut settings)?,
+            mcp: McpConfig::read(&mut settings)?,
             health: HealthConfig::read(&mut settings)?,
             supervisor: SupervisorConfig::read(&mut settings)?,
             log: LogConfig::read(&mut settings)?,

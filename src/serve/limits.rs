@@ -22,7 +22,12 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(config: &HttpConfig) -> Self {
-        Self { room: Arc::new(Semaphore::new(config.max_requests.get())), timeout: config.timeout }
+        Self::with_timeout(config, config.timeout)
+    }
+
+    /// As many requests of their own, each of which may take so long.
+    pub(super) fn with_timeout(config: &HttpConfig, timeout: Duration) -> Self {
+        Self { room: Arc::new(Semaphore::new(config.max_requests.get())), timeout }
     }
 }
 

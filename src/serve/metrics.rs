@@ -12,6 +12,7 @@ use crate::{event::Reason, pipeline::Station, service::PartState, store::Breaker
 use super::{
     Observed,
     exposition::{CONTENT_TYPE, Exposition, Kind},
+    mcp::Outcome,
     probes::{ago, seconds_behind},
     process,
 };
@@ -30,6 +31,7 @@ fn text(observed: &Observed) -> String {
     postgres(&mut out, observed);
     parts(&mut out, observed);
     requests(&mut out, observed);
+    calls(&mut out, observed);
     out.into_text()
 }
 
@@ -267,6 +269,24 @@ fn requests(out: &mut Exposition, observed: &Observed) {
     );
     for ((route, status), count) in observed.requests.all() {
         requests.sample(&[("route", &route), ("status", &status.to_string())], count);
+    }
+}
+
+fn calls(out: &mut Exposition, observed: &Observed) {
+    let mut calls = out.family(Kind::Counter, "sessionfold_mcp_calls_total", "Calls of agents, by tool and outcome.");
+    for (tool, of_tool) in observed.mcp.calls() {
+        for outcome in Outcome::ALL {
+            let count = of_tool.outcomes.get(&outcome).copied().unwrap_or(0);
+            calls.sample(&[("tool", tool), ("outcome", outcome.as_str())], count);
+        }
+    }
+    let mut seconds = out.family(
+        Kind::Counter,
+        "sessionfold_mcp_call_seconds_total",
+        "Time spent on calls of agents, with the wait for their turns, by tool.",
+    );
+    for (tool, of_tool) in observed.mcp.calls() {
+        seconds.sample(&[("tool", tool)], of_tool.time.as_secs_f64());
     }
 }
 

@@ -8,11 +8,13 @@
 //! | `/metrics` | Prometheus's text format |
 //! | `/api/v1/sessions…` | sessions, as JSON |
 //! | `/api/v1/openapi.json` | how to ask for them |
+//! | `/mcp`, `/mcp/tools` | what agents ask, by the Model Context Protocol |
 
 mod exposition;
 mod guard;
 mod limits;
 mod listener;
+mod mcp;
 mod metrics;
 mod parameters;
 mod probes;
@@ -25,6 +27,7 @@ mod sabotage;
 mod sessions;
 
 pub use listener::{Http, Listener};
+pub use mcp::{StdioError, serve_stdio};
 
 use std::{io, sync::Arc, time::SystemTime};
 
@@ -43,6 +46,7 @@ use crate::{
 
 use guard::Guard;
 use limits::Limits;
+use mcp::{Mcp, Running};
 use reader::Reader;
 use requests::RequestCounts;
 
@@ -65,6 +69,7 @@ pub struct Observed {
     pub group_id: String,
     pub started_at: SystemTime,
     reader: Reader,
+    mcp: Arc<Mcp>,
     requests: RequestCounts,
 }
 
@@ -82,6 +87,12 @@ impl Observed {
         parts: Vec<(&'static str, Arc<PartReport>)>,
         started_at: SystemTime,
     ) -> io::Result<Self> {
+        let running = Running {
+            view: Arc::clone(&view),
+            store: store.clone(),
+            health: Arc::clone(&health),
+            parts: parts.clone(),
+        };
         Ok(Self {
             health,
             view,
@@ -90,7 +101,8 @@ impl Observed {
             parts,
             group_id: config.kafka.group_id.clone(),
             started_at,
-            reader: Reader::start(open_store_with(config, CONNECTIONS, config.http.timeout))?,
+            reader: Reader::start("http-read", open_store_with(config, CONNECTIONS, config.http.timeout))?,
+            mcp: Arc::new(Mcp::beside(config, running)?),
             requests: RequestCounts::default(),
         })
     }
@@ -112,7 +124,8 @@ fn router(observed: Arc<Observed>, http: &HttpConfig) -> Router {
         .route("/healthz", get(probes::health))
         .route("/metrics", get(metrics::show))
         .route("/api/v1/openapi.json", get(([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
-        .merge(asks_tables);
+        .merge(asks_tables)
+        .merge(mcp::routes(&observed.mcp, http));
     #[cfg(feature = "sabotage")]
     let guarded = guarded.merge(sabotage::router());
     let guarded = guarded

@@ -19,11 +19,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Of this store, which nobody else uses: its connections belong to the thread.
+    /// Of this store, which nobody else uses: its connections belong to the thread of this name.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(super) fn start(store: Store) -> io::Result<Self> {
+    pub(super) fn start(name: &str, store: Store) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (jobs, mut asked) = mpsc::unbounded_channel::<Job>();
         let work = async move {
@@ -32,7 +32,7 @@ impl Reader {
             }
         };
         let run = move || LocalSet::new().block_on(&runtime, work);
-        std::thread::Builder::new().name("http-read".to_owned()).spawn(run)?;
+        std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Self { jobs })
     }
 

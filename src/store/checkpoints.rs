@@ -115,11 +115,7 @@ impl Store {
         &self,
         group_id: &str,
     ) -> Result<BTreeMap<TopicPartition, NextOffset>, StoreError> {
-        let body = async |connection: &mut PgConnection| {
-            let rows = sqlx::query_as::<_, (String, i32, i64)>(OF_GROUP).bind(group_id).fetch_all(connection).await?;
-            Ok::<_, StoreError>(rows.into_iter().map(checkpoint).collect())
-        };
-        self.transactions.run(&READ_SPEC, body).await
+        self.transactions.run(&READ_SPEC, async |connection| of_group(connection, group_id).await).await
     }
 
     /// Creates the checkpoints that are missing, at these offsets, and returns what stands then.
@@ -141,6 +137,14 @@ impl Store {
         };
         self.transactions.run(&CREATE_SPEC, body).await
     }
+}
+
+pub(super) async fn of_group(
+    connection: &mut PgConnection,
+    group_id: &str,
+) -> Result<BTreeMap<TopicPartition, NextOffset>, StoreError> {
+    let rows = sqlx::query_as::<_, (String, i32, i64)>(OF_GROUP).bind(group_id).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(checkpoint).collect())
 }
 
 /// Moves all checkpoints, or says which don't stand where they should. A writer that comes second waits for the first

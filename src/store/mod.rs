@@ -64,9 +64,10 @@ pub use sweep::{SeenLogEnds, Sweep, SweepInstant, SweepScope};
 pub use transaction::{AsStoreError, Isolation, TransactionSpec, TransactionStatistics, Transactions};
 pub use transitions::Publication;
 pub use views::{
-    Direction, FailedExecution, InvalidCursor, LastEvents, PageSize, PromptLine, SessionCursor, SessionDetail,
-    SessionFilter, SessionOrder, SessionPage, SessionSort, SessionView, Timeline, TimelineCursor, TimelineEntry,
-    TransitionLine,
+    ChangeCursor, Changes, ChangesSince, Direction, FailedExecution, FailureCursor, InvalidCursor, LastEvents,
+    OtherTables, PageSize, PipelineTables, PromptLine, Recency, SessionCursor, SessionDetail, SessionFailure,
+    SessionFilter, SessionOrder, SessionPage, SessionSort, SessionView, TimeRange, Timeline, TimelineCursor,
+    TimelineEntry, ToolUsage, TransitionLine,
 };
 
 use std::{sync::Arc, time::Duration};

@@ -1,7 +1,7 @@
 //! What the program answers over HTTP.
 
 mod api;
-mod client;
+pub mod client;
 mod exposition;
 mod metrics;
 mod parts;
@@ -16,11 +16,11 @@ use crate::{
 
 use client::Client;
 
-const LISTEN: &str = "SESSIONFOLD_HTTP__LISTEN";
-const TOKEN: &str = "SESSIONFOLD_HTTP__TOKEN";
+pub const LISTEN: &str = "SESSIONFOLD_HTTP__LISTEN";
+pub const TOKEN: &str = "SESSIONFOLD_HTTP__TOKEN";
 
 /// An instance that listens and is ready.
-async fn ready(deployment: &mut Deployment) -> (Instance, Client) {
+pub async fn ready(deployment: &mut Deployment) -> (Instance, Client) {
     deployment.set(LISTEN, "127.0.0.1:0");
     let instance = Instance::start(deployment, &["run"]);
     let client = Client::of(&instance).await;

@@ -24,6 +24,7 @@ mod generations;
 mod group;
 mod guarantees;
 mod http;
+mod mcp;
 mod offsets;
 mod reference;
 mod replay;

@@ -74,6 +74,11 @@ fn values_on_the_limits_are_accepted() {
         "http.max_requests=1000",
         "http.timeout=100ms",
         "health.stalled_after=1h",
+        "mcp.max_tools=1",
+        "mcp.timeout=5m",
+        "mcp.max_calls=32",
+        "mcp.allowed_hosts=sessions.example.com,sessions",
+        "mcp.allowed_origins=https://app.example.com:443,http://localhost:*,null",
         "kafka.brokers=a:1, b.example:65535,[::1]:9092",
     ] {
         if let Err(error) = from_flag(flag) {
@@ -112,6 +117,11 @@ fn values_beyond_the_limits_are_refused() {
         "retention.batch=10001",
         "shutdown.timeout=0s",
         "shutdown.timeout=61s",
+        "mcp.max_tools=0",
+        "mcp.max_tools=101",
+        "mcp.timeout=99ms",
+        "mcp.timeout=301s",
+        "mcp.max_calls=33",
     ] {
         let message = message(from_flag(flag));
         assert!(message.contains(" is out of range; allowed: "), "{message}");
@@ -143,6 +153,9 @@ fn texts_that_mean_nothing_are_refused() {
         "http.max_requests=0",
         "http.timeout=61s",
         "health.stalled_after=999ms",
+        "mcp.allowed_hosts=sessions.example.com:443",
+        "mcp.allowed_origins=https://app.example.com",
+        "mcp.allowed_origins=*",
         "log.format=xml",
         "log.filter=",
         "aggregator.kind=other",

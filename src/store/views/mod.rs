@@ -24,26 +24,54 @@ macro_rules! session_filter {
     };
 }
 
+/// Sessions `s` and their executions `t` from `$1` on and before `$2`.
+macro_rules! executions_in_range {
+    () => {
+        "FROM sessions s JOIN tool_executions t ON t.session_id = s.session_id
+        WHERE s.last_event_hour >= date_bin('1 hour', $1::timestamptz, timestamptz '2000-01-01 00:00:00+00')
+            AND s.last_event_at >= $1 AND s.first_event_at < $2::timestamptz
+            AND t.emitted_at >= $1 AND t.emitted_at < $2"
+    };
+}
+
+mod changes;
 mod cursor;
 mod detail;
 mod export;
+mod failures;
 mod filter;
 mod list;
+mod range;
+mod recency;
 mod session;
 mod timeline;
+mod tools;
 
+pub use changes::{ChangeCursor, Changes, ChangesSince, OtherTables};
 pub use cursor::InvalidCursor;
 pub use detail::{FailedExecution, LastEvents, PromptLine, SessionDetail, TransitionLine};
+pub use failures::{FailureCursor, SessionFailure};
 pub use filter::SessionFilter;
 pub use list::{Direction, PageSize, SessionCursor, SessionOrder, SessionPage, SessionSort};
+pub use range::TimeRange;
+pub use recency::{PipelineTables, Recency};
 pub use session::SessionView;
 pub use timeline::{Timeline, TimelineCursor, TimelineEntry};
+pub use tools::ToolUsage;
 
 use super::transaction::{Isolation, TransactionSpec};
 
 /// All statements of this room.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
-    list::STATEMENTS.into_iter().chain(detail::STATEMENTS).chain(export::STATEMENTS).chain(timeline::STATEMENTS)
+    list::STATEMENTS
+        .into_iter()
+        .chain(detail::STATEMENTS)
+        .chain(export::STATEMENTS)
+        .chain(timeline::STATEMENTS)
+        .chain(tools::STATEMENTS)
+        .chain(failures::STATEMENTS)
+        .chain(changes::STATEMENTS)
+        .chain(recency::STATEMENTS)
 }
 
 /// Of one moment. `postgres.statement_timeout` holds: who looks shall not burden the tables for long.

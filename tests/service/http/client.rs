@@ -68,8 +68,14 @@ impl Client {
 
     /// The head without its last lines.
     pub async fn send(&self, head: &str) -> Answer {
+        self.send_with(head, "").await
+    }
+
+    /// The same with a body, of which the head says nothing.
+    pub async fn send_with(&self, head: &str, body: &str) -> Answer {
+        let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("{head}{length}Connection: close\r\n\r\n{body}").as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
         let answer = String::from_utf8(answer).unwrap();

@@ -61,8 +61,9 @@ async fn every_documented_metric_is_there_with_its_type_and_labels_and_the_recor
             // Lags are known once librdkafka has told how it stands, which it does once a second.
             && families["sessionfold_partition_lag_records"].samples.len() == 4
             && !families["sessionfold_part_last_round_timestamp_seconds"].samples.is_empty()
+            && !families["sessionfold_partition_lag_records"].samples.is_empty()
     };
-    until("all records are committed, and a round has ended", PATIENCE, all_in).await;
+    until("all records are committed, a round has ended, and Kafka told the ends of the logs", PATIENCE, all_in).await;
     let families = scraped(&client).await;
     let count = |name: &str, labels: &str| value(&families, name, labels);
     assert_eq!(count("sessionfold_records_applied_total", ""), 4.0);
