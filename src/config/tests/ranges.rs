@@ -73,6 +73,10 @@ fn values_on_the_limits_are_accepted() {
         "http.max_requests=1000",
         "http.timeout=100ms",
         "health.stalled_after=1h",
+        "health.interval=100ms",
+        "health.interval=24h",
+        "health.timeout=100ms",
+        "health.timeout=10m",
         "kafka.brokers=a:1, b.example:65535,[::1]:9092",
     ] {
         if let Err(error) = from_flag(flag) {
