@@ -35,6 +35,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregators) -> CommandResult {
     logging::start(&config.log)?;
+    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut signals = Signals::new()?;
     let listener = Listening::begin(&config).await?;
     let store = open_store(&config);

@@ -1,0 +1,194 @@
+//! What the program needs of others, or is to look after: each asked on a schedule of its own, whatever the others do. A
+//! question about them costs nothing: it is answered from the last snapshots.
+
+mod event_stream;
+mod http;
+mod kafka;
+mod mcp;
+mod poll;
+mod postgres;
+mod snapshot;
+mod status;
+
+pub use snapshot::{Counted, Snapshot};
+pub use status::Status;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hyper::{Uri, header::HeaderValue};
+use tokio::task::JoinSet;
+
+use crate::config::{Authorization, Config, EndpointConfig, EndpointKind, Secret, Secrets};
+
+use super::Monitor;
+use http::Address;
+use kafka::Topics;
+use poll::{Schedule, poll};
+use postgres::Tables;
+use snapshot::{Answer, Slot};
+use status::status;
+
+/// All dependencies, and what is known of them.
+#[derive(Debug)]
+pub struct Dependencies {
+    all: Vec<Arc<Dependency>>,
+    schedule: Schedule,
+    secrets: Secrets,
+}
+
+/// A dependency as it stands.
+#[derive(Clone, Debug)]
+pub struct DependencyReport {
+    pub name: String,
+    pub kind: &'static str,
+    pub status: Status,
+    pub snapshot: Option<Snapshot>,
+}
+
+#[derive(Debug)]
+struct Dependency {
+    name: String,
+    probe: Probe,
+    slot: Slot,
+}
+
+/// How a dependency is asked.
+#[derive(Debug)]
+enum Probe {
+    Topics(Topics),
+    Tables(Tables),
+    /// None where the address or the credential is missing.
+    Http(Option<Address>),
+    Mcp(Option<Address>),
+}
+
+impl Dependencies {
+    /// Of a service with this monitor, which listens at this address.
+    pub fn new(config: &Config, monitor: &Monitor, listens_at: SocketAddr) -> Self {
+        let topics = Topics::new(&config.kafka, config.kafka.topics.clone(), Some(monitor.clone()));
+        let mut all = vec![
+            Dependency::new("broker", Probe::Topics(topics)),
+            Dependency::new("postgres", Probe::Tables(Tables::new(config))),
+            Dependency::new("mcp", Probe::Mcp(own_mcp(config.http.token.as_ref(), listens_at))),
+        ];
+        all.extend(config.health.endpoints.iter().map(|(name, endpoint)| {
+            let address = address_of(endpoint);
+            let probe = match endpoint.kind {
+                EndpointKind::Http => Probe::Http(address),
+                EndpointKind::Mcp => Probe::Mcp(address),
+            };
+            Dependency::new(name.as_str(), probe)
+        }));
+        Self {
+            all: all.into_iter().map(Arc::new).collect(),
+            schedule: Schedule { interval: config.health.interval, timeout: config.health.timeout },
+            secrets: config.secrets(),
+        }
+    }
+
+    /// Asks each again and again, in a task of its own, for ever.
+    pub async fn run(&self) {
+        let mut tasks = JoinSet::new();
+        for dependency in &self.all {
+            let (dependency, schedule, secrets) = (Arc::clone(dependency), self.schedule, self.secrets.clone());
+            if !dependency.probe.is_configured() {
+                tracing::warn!(dependency = dependency.name, "its address or its credential is not configured");
+                continue;
+            }
+            tasks.spawn(async move {
+                let Dependency { name, probe, slot } = &*dependency;
+                poll(schedule, name, slot, &secrets, async || probe.ask(schedule.timeout).await).await;
+            });
+        }
+        // None ends by itself.
+        while tasks.join_next().await.is_some() {}
+        std::future::pending().await
+    }
+
+    /// How each stands now.
+    pub fn reports(&self) -> Vec<DependencyReport> {
+        self.all.iter().map(|dependency| dependency.report(self.schedule.interval)).collect()
+    }
+}
+
+impl Dependency {
+    fn new(name: &str, probe: Probe) -> Self {
+        Self { name: name.to_owned(), probe, slot: Slot::default() }
+    }
+
+    fn report(&self, interval: Duration) -> DependencyReport {
+        let snapshot = self.slot.last();
+        DependencyReport {
+            name: self.name.clone(),
+            kind: self.probe.kind(),
+            status: status(self.probe.is_configured(), snapshot.as_ref(), interval, Instant::now()),
+            snapshot,
+        }
+    }
+}
+
+impl Probe {
+    fn kind(&self) -> &'static str {
+        match self {
+            Probe::Topics(_) => "kafka",
+            Probe::Tables(_) => "postgres",
+            Probe::Http(_) => "http",
+            Probe::Mcp(_) => "mcp",
+        }
+    }
+
+    fn is_configured(&self) -> bool {
+        match self {
+            Probe::Topics(topics) => topics.is_configured(),
+            Probe::Tables(_) => true,
+            Probe::Http(address) | Probe::Mcp(address) => address.is_some(),
+        }
+    }
+
+    async fn ask(&self, timeout: Duration) -> Answer {
+        match self {
+            Probe::Topics(topics) => topics.ask(timeout).await,
+            Probe::Tables(tables) => tables.ask(timeout).await,
+            Probe::Http(Some(address)) => address.ask().await,
+            Probe::Mcp(Some(address)) => mcp::ask(address).await,
+            // Nobody asks these.
+            Probe::Http(None) | Probe::Mcp(None) => std::future::pending().await,
+        }
+    }
+}
+
+/// Our own MCP endpoint as a client on this machine sees it.
+fn own_mcp(token: Option<&Secret>, listens_at: SocketAddr) -> Option<Address> {
+    let mut address = listens_at;
+    // All addresses are no address to connect to.
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let target: Uri = format!("http://{address}/mcp").parse().ok()?;
+    let authorization = match token {
+        Some(token) => Some(header("Bearer", token)?),
+        None => None,
+    };
+    Some(Address { target, authorization })
+}
+
+fn address_of(endpoint: &EndpointConfig) -> Option<Address> {
+    let authorization = match &endpoint.authorization {
+        Authorization::NotNeeded => None,
+        Authorization::Missing => return None,
+        Authorization::Header { scheme, secret } => Some(header(scheme, secret)?),
+    };
+    Some(Address { target: endpoint.url.as_ref()?.target().clone(), authorization })
+}
+
+fn header(scheme: &str, secret: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("{scheme} {}", secret.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
