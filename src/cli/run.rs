@@ -80,7 +80,9 @@ async fn run<A: Configured>(
             // A drain has none beside it.
             let parts = if args.drain { Vec::new() } else { parts.to_vec() };
             let (monitor, started_at) = (monitor.clone(), listening.since);
-            Some(listening.listener.serve(Observed::new(config, monitor, store.clone(), parts, started_at)?))
+            let listens_at = listening.listener.address()?;
+            let observed = Observed::new(config, monitor, store.clone(), parts, listens_at, started_at)?;
+            Some(listening.listener.serve(observed))
         }
         None => None,
     };

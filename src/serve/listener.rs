@@ -61,7 +61,7 @@ impl Listener {
     pub fn serve(&self, observed: Observed) -> Serving {
         let observed = Arc::new(observed);
         let (stop, stopped) = watch::channel(());
-        let looking = tokio::spawn(Arc::clone(&observed.health).run());
+        let looking = tokio::spawn(Arc::clone(&observed).look());
         let router = router(observed, &self.config);
         let accepting = tokio::spawn(accept(Arc::clone(&self.socket), router, stopped));
         Serving { stop: Some(stop), accepting, looking }

@@ -24,7 +24,7 @@ mod sessions;
 
 pub use listener::{Listener, Serving};
 
-use std::{io, sync::Arc, time::SystemTime};
+use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use axum::{
     Router,
@@ -34,8 +34,8 @@ use axum::{
 };
 
 use crate::{
-    config::{Config, HttpConfig},
-    service::{Health, Monitor, PartReport, open_store_with},
+    config::{Config, HttpConfig, Secrets},
+    service::{Dependencies, Health, Monitor, PartReport, open_store_with},
     store::Store,
 };
 
@@ -57,16 +57,19 @@ pub struct Observed {
     /// The consumer's: looked at, never used.
     pub store: Store,
     pub health: Arc<Health>,
+    pub dependencies: Dependencies,
     /// What works in rounds beside the consumer, by name.
     pub parts: Vec<(&'static str, Arc<PartReport>)>,
     pub group_id: String,
     pub started_at: SystemTime,
+    /// What must not be told, whoever's words it is in.
+    secrets: Secrets,
     reader: Reader,
     requests: RequestCounts,
 }
 
 impl Observed {
-    /// Of the service with this monitor and this store.
+    /// Of the service with this monitor and this store, which is asked at this address.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -75,18 +78,26 @@ impl Observed {
         monitor: Monitor,
         store: Store,
         parts: Vec<(&'static str, Arc<PartReport>)>,
+        listens_at: SocketAddr,
         started_at: SystemTime,
     ) -> io::Result<Self> {
         Ok(Self {
             health: Arc::new(Health::new(config, monitor.clone(), store.clone())),
+            dependencies: Dependencies::new(config, &monitor, listens_at),
             monitor,
             store,
             parts,
             group_id: config.kafka.group_id.clone(),
             started_at,
+            secrets: config.secrets(),
             reader: Reader::start(open_store_with(config, CONNECTIONS, config.http.timeout))?,
             requests: RequestCounts::default(),
         })
+    }
+
+    /// Looks at the service and at what it depends on, for ever.
+    async fn look(self: Arc<Self>) {
+        tokio::join!(Arc::clone(&self.health).run(), self.dependencies.run());
     }
 }
 

@@ -1,6 +1,7 @@
 //! A consumer and its pipeline, put together from the configuration, and what an operator wants to know before they
 //! start.
 
+mod dependencies;
 mod finalize;
 mod generation;
 mod health;
@@ -12,6 +13,7 @@ mod retention;
 mod sweep;
 mod watchdog;
 
+pub use dependencies::{Counted, Dependencies, DependencyReport, Snapshot, Status};
 pub use finalize::{NotFinalized, plan_end};
 pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, renewed, settings_of};
 pub use health::{Health, PostgresHealth};

@@ -24,13 +24,9 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    pub(super) fn new(kafka: &KafkaConfig, names: Vec<String>, reader: Option<Monitor>) -> Self {
-        Self { kafka: kafka.clone(), names, reader, turn: Arc::default() }
-    }
-
-    /// Whether there is a topic to ask for.
-    pub(super) fn is_configured(&self) -> bool {
-        !self.names.is_empty()
+    /// None where there is no topic to ask for.
+    pub(super) fn new(kafka: &KafkaConfig, names: Vec<String>, reader: Option<Monitor>) -> Option<Self> {
+        (!names.is_empty()).then(|| Self { kafka: kafka.clone(), names, reader, turn: Arc::default() })
     }
 
     /// By a connection of its own, as a new client would make it.
@@ -42,7 +38,8 @@ impl Topics {
             describe_topics(&kafka, &names, timeout)
         };
         let described = tokio::task::spawn_blocking(describe).await;
-        let described = described.map_err(|_| Fault::new("the question panicked"))?.map_err(|error| in_words(&error))?;
+        let described =
+            described.map_err(|_| Fault::new("the question panicked"))?.map_err(|error| in_words(&error))?;
         let missing: Vec<&str> =
             described.iter().filter(|(_, found)| found.is_none()).map(|(name, _)| name.as_str()).collect();
         if !missing.is_empty() {

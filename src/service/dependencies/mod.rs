@@ -52,7 +52,9 @@ pub struct DependencyReport {
 #[derive(Debug)]
 struct Dependency {
     name: String,
-    probe: Probe,
+    kind: &'static str,
+    /// None where the address or the credential is not configured.
+    probe: Option<Probe>,
     slot: Slot,
 }
 
@@ -61,27 +63,26 @@ struct Dependency {
 enum Probe {
     Topics(Topics),
     Tables(Tables),
-    /// None where the address or the credential is missing.
-    Http(Option<Address>),
-    Mcp(Option<Address>),
+    Http(Address),
+    Mcp(Address),
 }
 
 impl Dependencies {
     /// Of a service with this monitor, which listens at this address.
     pub fn new(config: &Config, monitor: &Monitor, listens_at: SocketAddr) -> Self {
         let topics = Topics::new(&config.kafka, config.kafka.topics.clone(), Some(monitor.clone()));
+        let own_mcp = own_mcp(config.http.token.as_ref(), listens_at);
         let mut all = vec![
-            Dependency::new("broker", Probe::Topics(topics)),
-            Dependency::new("postgres", Probe::Tables(Tables::new(config))),
-            Dependency::new("mcp", Probe::Mcp(own_mcp(config.http.token.as_ref(), listens_at))),
+            Dependency::new("broker", "kafka", topics.map(Probe::Topics)),
+            Dependency::new("postgres", "postgres", Some(Probe::Tables(Tables::new(config)))),
+            Dependency::new("mcp", "mcp", own_mcp.map(Probe::Mcp)),
         ];
         all.extend(config.health.endpoints.iter().map(|(name, endpoint)| {
             let address = address_of(endpoint);
-            let probe = match endpoint.kind {
-                EndpointKind::Http => Probe::Http(address),
-                EndpointKind::Mcp => Probe::Mcp(address),
-            };
-            Dependency::new(name.as_str(), probe)
+            match endpoint.kind {
+                EndpointKind::Http => Dependency::new(name.as_str(), "http", address.map(Probe::Http)),
+                EndpointKind::Mcp => Dependency::new(name.as_str(), "mcp", address.map(Probe::Mcp)),
+            }
         }));
         Self {
             all: all.into_iter().map(Arc::new).collect(),
@@ -94,18 +95,10 @@ impl Dependencies {
     pub async fn run(&self) {
         let mut tasks = JoinSet::new();
         for dependency in &self.all {
-            let (dependency, schedule, secrets) = (Arc::clone(dependency), self.schedule, self.secrets.clone());
-            if !dependency.probe.is_configured() {
-                tracing::warn!(dependency = dependency.name, "its address or its credential is not configured");
-                continue;
-            }
-            tasks.spawn(async move {
-                let Dependency { name, probe, slot } = &*dependency;
-                poll(schedule, name, slot, &secrets, async || probe.ask(schedule.timeout).await).await;
-            });
+            tasks.spawn(Arc::clone(dependency).run(self.schedule, self.secrets.clone()));
         }
-        // None ends by itself.
         while tasks.join_next().await.is_some() {}
+        // There are those that can't be asked; the others never end.
         std::future::pending().await
     }
 
@@ -116,47 +109,36 @@ impl Dependencies {
 }
 
 impl Dependency {
-    fn new(name: &str, probe: Probe) -> Self {
-        Self { name: name.to_owned(), probe, slot: Slot::default() }
+    fn new(name: &str, kind: &'static str, probe: Option<Probe>) -> Self {
+        Self { name: name.to_owned(), kind, probe, slot: Slot::default() }
+    }
+
+    async fn run(self: Arc<Self>, schedule: Schedule, secrets: Secrets) {
+        let Some(probe) = &self.probe else {
+            tracing::warn!(dependency = self.name, "its address or its credential is not configured");
+            return;
+        };
+        poll(schedule, &self.name, &self.slot, &secrets, || probe.ask(schedule.timeout)).await;
     }
 
     fn report(&self, interval: Duration) -> DependencyReport {
         let snapshot = self.slot.last();
         DependencyReport {
             name: self.name.clone(),
-            kind: self.probe.kind(),
-            status: status(self.probe.is_configured(), snapshot.as_ref(), interval, Instant::now()),
+            kind: self.kind,
+            status: status(self.probe.is_some(), snapshot.as_ref(), interval, Instant::now()),
             snapshot,
         }
     }
 }
 
 impl Probe {
-    fn kind(&self) -> &'static str {
-        match self {
-            Probe::Topics(_) => "kafka",
-            Probe::Tables(_) => "postgres",
-            Probe::Http(_) => "http",
-            Probe::Mcp(_) => "mcp",
-        }
-    }
-
-    fn is_configured(&self) -> bool {
-        match self {
-            Probe::Topics(topics) => topics.is_configured(),
-            Probe::Tables(_) => true,
-            Probe::Http(address) | Probe::Mcp(address) => address.is_some(),
-        }
-    }
-
     async fn ask(&self, timeout: Duration) -> Answer {
         match self {
             Probe::Topics(topics) => topics.ask(timeout).await,
             Probe::Tables(tables) => tables.ask(timeout).await,
-            Probe::Http(Some(address)) => address.ask().await,
-            Probe::Mcp(Some(address)) => mcp::ask(address).await,
-            // Nobody asks these.
-            Probe::Http(None) | Probe::Mcp(None) => std::future::pending().await,
+            Probe::Http(address) => address.ask().await,
+            Probe::Mcp(address) => mcp::ask(address).await,
         }
     }
 }

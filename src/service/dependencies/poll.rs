@@ -20,7 +20,13 @@ pub(super) struct Schedule {
 
 /// Asks and notes, for ever. One that hangs is given up after the timeout, and one that panics has failed: both are asked
 /// again like any other.
-pub(super) async fn poll(schedule: Schedule, name: &str, slot: &Slot, secrets: &Secrets, ask: impl AsyncFn() -> Answer) {
+pub(super) async fn poll<F: Future<Output = Answer>>(
+    schedule: Schedule,
+    name: &str,
+    slot: &Slot,
+    secrets: &Secrets,
+    ask: impl Fn() -> F,
+) {
     let Schedule { interval, timeout } = schedule;
     loop {
         let asking = AssertUnwindSafe(ask()).catch_unwind();
@@ -60,10 +66,13 @@ mod tests {
     const SCHEDULE: Schedule = Schedule { interval: Duration::from_secs(300), timeout: Duration::from_secs(30) };
 
     /// What is known after so long of one that answers like this, by the number of the question; and how often it was asked.
-    async fn after(seconds: u64, answer: impl AsyncFn(usize) -> Answer) -> (Option<Option<String>>, usize) {
+    async fn after<F: Future<Output = Answer>>(
+        seconds: u64,
+        answer: impl Fn(usize) -> F,
+    ) -> (Option<Option<String>>, usize) {
         let (slot, asked) = (Slot::default(), AtomicUsize::new(0));
         let secrets = Config::load(Sources::default()).unwrap().secrets();
-        let ask = async || answer(asked.fetch_add(1, Ordering::Relaxed)).await;
+        let ask = || answer(asked.fetch_add(1, Ordering::Relaxed));
         let polling = poll(SCHEDULE, "it", &slot, &secrets, ask);
         let _ = tokio::time::timeout(Duration::from_secs(seconds), polling).await;
         (slot.last().map(|seen| seen.last_error), asked.into_inner())

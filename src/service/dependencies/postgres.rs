@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    config::Config,
-    service::open_store_with,
-    store::MigrationState,
-};
+use crate::{config::Config, service::open_store_with, store::MigrationState};
 
 use super::snapshot::{Answer, Counted, Fault};
 
