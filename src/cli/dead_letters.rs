@@ -13,11 +13,11 @@ use clap::{Args, Subcommand};
 use crate::{
     config::Config,
     fold::SideAggregators,
-    service::{adopt_generation, open_store, preflight_database},
+    service::{adopt_generation, open_store, preflight_database, with_aggregators},
     store::LetterCount,
 };
 
-use super::{CommandResult, aggregators::with_aggregators, check::first_problem, confirm::ask, progress::grouped};
+use super::{CommandResult, check::first_problem, confirm::ask, progress::grouped};
 
 #[derive(Args)]
 pub(super) struct DeadLettersArgs {

@@ -7,7 +7,7 @@ use crate::{
     devstack::{Options, Stack},
     fold::{Aggregators, SessionAggregator, SideAggregators},
     generate::Shape,
-    service::{Service, open_store},
+    service::{Service, open_store, with_aggregators},
     store::{ExampleSession, Store},
     stream::{KindTopics, Until, create_topics},
 };
@@ -17,9 +17,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    CommandResult, Failure, SettingsArgs,
-    aggregators::with_aggregators,
-    generate, logging,
+    CommandResult, Failure, SettingsArgs, generate, logging,
     progress::{ProgressDisplay, grouped, per_second},
     summary,
 };

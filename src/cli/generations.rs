@@ -15,14 +15,13 @@ use crate::{
     fold::SideAggregators,
     service::{
         Monitor, OtherGeneration, Promoter, PromotionError, adopt_generation, open_generation, open_store,
-        preflight_database, settings_of,
+        preflight_database, settings_of, with_aggregators,
     },
     store::{Generation, GenerationName, ReplayName, Store},
 };
 
 use super::{
     CommandResult, Failure,
-    aggregators::with_aggregators,
     check::first_problem,
     confirm::ask,
     logging,

@@ -1,6 +1,5 @@
 //! The command line: one file a subcommand. Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration.
 
-mod aggregators;
 mod check;
 mod completions;
 mod config;

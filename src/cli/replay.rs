@@ -19,14 +19,13 @@ use crate::{
     pipeline::Totals,
     service::{
         Begins, Bounds, Monitor, Replay, ReplayError, ReplayPlan, Service, adopt_generation, caught_up_at,
-        make_generation, open_generation, open_store, preflight, sweep_as_of,
+        make_generation, open_generation, open_store, preflight, sweep_as_of, with_aggregators,
     },
     store::{GenerationName, Publication, ReplayName, Storage, Store},
 };
 
 use super::{
     CommandResult, Failure,
-    aggregators::with_aggregators,
     check::first_problem,
     logging,
     progress::{ProgressLine, bar, grouped},

@@ -8,20 +8,20 @@ use std::{
 
 use crate::{
     config::Config,
-    fold::{Aggregators, SessionAggregator, SideAggregators},
-    pipeline::{PipelineError, Totals},
-    serve::{Listener, Observed},
-    service::{Configured, Monitor, Retention, Service, Sweeper, adopt_generation, open_store, preflight, renewed},
-    store::{Store, StoreError},
+    fold::SideAggregators,
+    pipeline::Totals,
+    serve::{Http, Listener, Observed},
+    service::{
+        ConsumerView, Consuming, Dependencies, Health, Part, Retention, SupervisionError, Supervisor, SweepPart,
+        open_store, preflight,
+    },
+    store::Store,
     stream::Until,
 };
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::{
-    CommandResult, Failure, aggregators::with_aggregators, check::first_problem, logging, progress::per_second,
-    signals::Signals, summary,
-};
+use super::{CommandResult, Failure, check::first_problem, logging, progress::per_second, signals::Signals, summary};
 
 #[derive(Args)]
 pub(super) struct RunArgs {
@@ -32,82 +32,29 @@ pub(super) struct RunArgs {
 
 /// How often the log tells how far the run is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the first look at brokers and Postgres may take. Each of them has less.
+const PREFLIGHT_DEADLINE: Duration = Duration::from_secs(60);
 
 pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregators) -> CommandResult {
     logging::start(&config.log)?;
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut signals = Signals::new()?;
-    let listener = Listening::begin(&config).await?;
+    let listening = Listening::begin(&config).await?;
     let store = open_store(&config);
     tokio::select! {
         prepared = prepare(&config, &store) => prepared?,
         () = signals.received() => return Ok(ExitCode::SUCCESS),
     }
-    // Once more for each generation with an aggregator of another kind that is promoted meanwhile.
-    loop {
-        let (adopted, bound) = adopt_generation(config.clone(), &store).await?;
-        let sides = sides.clone();
-        let result = with_aggregators!(adopted, sides, |aggregators| {
-            run(&config, &args, bound.clone(), aggregators, listener.as_ref(), &mut signals).await
-        });
-        if result.is_err() && bound.is_outdated().await {
-            tracing::info!("a generation of another aggregator was promoted: starting again with it");
-            continue;
-        }
-        store.close().await;
-        return result;
-    }
-}
-
-async fn run<A: Configured>(
-    config: &Config,
-    args: &RunArgs,
-    store: Store,
-    aggregators: Aggregators<A>,
-    listening: Option<&Listening>,
-    signals: &mut Signals,
-) -> CommandResult {
-    say_what_is_incomplete(&store, &aggregators).await?;
-    let until = if args.drain { Until::Drained } else { Until::Stopped };
-    let (session, sides) = (aggregators.session.clone(), aggregators.sides.clone());
-    let service = Service::start(config, store.clone(), aggregators, until)?;
-    let monitor = service.monitor();
-    let mut sweeper = Sweeper::new(config, store.clone(), session, Arc::clone(&monitor.progress));
-    let retention = Retention::new(config, store.clone());
-    let serving = match listening {
-        Some(listening) => {
-            let parts = [("sweep", sweeper.report()), ("retention", retention.report())];
-            // A drain has none beside it.
-            let parts = if args.drain { Vec::new() } else { parts.to_vec() };
-            let (monitor, started_at) = (monitor.clone(), listening.since);
-            let listens_at = listening.listener.address()?;
-            let observed = Observed::new(config, monitor, store.clone(), parts, listens_at, started_at)?;
-            Some(listening.listener.serve(observed))
-        }
-        None => None,
-    };
-    let beside = async {
-        if args.drain {
-            // A drain reads what was, and has no now to ask about.
-            return std::future::pending().await;
-        }
-        tokio::select! {
-            error = sweeper.run() => error,
-            error = retention.run() => error,
-        }
-    };
-    let renew = async |bound: &Store| renewed(config, bound, &sides).await;
-    let running = service.run_renewed(renew);
-    tracing::info!(group = config.kafka.group_id, topics = config.kafka.topics.len(), "started");
-    let mut reporter = Reporter { monitor: monitor.clone(), store: store.clone(), told: Totals::default() };
-    let outcome = until_stopped(running, beside, config, &mut reporter, signals).await?;
-    reporter.report();
-    if let Some(serving) = serving {
-        serving.stop().await;
-    }
+    let mut running = Running::begin(&config, &args, &store, sides, listening)?;
+    let outcome = running.until_stopped(&config, &mut signals).await;
+    // What it had begun ends with it, also after a failure.
+    running.supervisor.end().await;
+    store.close().await;
+    let outcome = outcome?;
     if args.drain
-        && let Some(totals) = outcome
+        && let Some(Outcome { totals, view }) = outcome
     {
+        let monitor = view.monitor();
         summary::print(&totals, monitor.progress.discarded(), monitor.working_time());
         if totals.halted > 0 {
             return Err(anyhow!("{} partition(s) halted, see above; the others were drained", totals.halted).into());
@@ -117,7 +64,113 @@ async fn run<A: Configured>(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The socket, which outlives each service that answers on it.
+/// All parts at work.
+struct Running {
+    supervisor: Supervisor,
+    consuming: Arc<Consuming>,
+    view: Arc<ConsumerView>,
+    reporter: Reporter,
+}
+
+/// What a consumer came to that ended in good order.
+struct Outcome {
+    totals: Totals,
+    view: Arc<ConsumerView>,
+}
+
+impl Running {
+    fn begin(
+        config: &Config,
+        args: &RunArgs,
+        store: &Store,
+        sides: SideAggregators,
+        listening: Option<Listening>,
+    ) -> Result<Self, Failure> {
+        let until = if args.drain { Until::Drained } else { Until::Stopped };
+        let mut supervisor = Supervisor::new(&config.supervisor);
+        let (view, board) = (Arc::<ConsumerView>::default(), supervisor.board());
+        let mut consuming = Consuming::new(config, store.clone(), sides, until, Arc::clone(&view));
+        let sweep = Arc::new(SweepPart::new(config, store.clone(), Arc::clone(&view)));
+        let retention = Arc::new(Retention::new(config, store.clone()));
+        if let Some(Listening { listener, since }) = listening {
+            // A drain has none beside it.
+            let parts = [(SweepPart::NAME, sweep.report()), (Retention::NAME, retention.report())];
+            let parts = if args.drain { Vec::new() } else { parts.to_vec() };
+            let health = Arc::new(Health::new(config, Arc::clone(&view), store.clone(), Arc::clone(&board)));
+            consuming = consuming.watched_by(Arc::clone(&health));
+            let dependencies = Arc::new(Dependencies::new(config, Arc::clone(&view), listener.address()?));
+            let (view, seen) = (Arc::clone(&view), (Arc::clone(&health), Arc::clone(&dependencies)));
+            let observed = Observed::new(config, view, board, seen, store.clone(), parts, since)?;
+            supervisor.keep(health);
+            supervisor.keep(dependencies);
+            supervisor.keep(Arc::new(Http::new(listener, observed)));
+        }
+        let consuming = Arc::new(consuming);
+        supervisor.keep(Arc::clone(&consuming));
+        if !args.drain {
+            // A drain reads what was, and has no now to ask about.
+            supervisor.keep(sweep);
+            supervisor.keep(retention);
+        }
+        let reporter = Reporter { view: Arc::clone(&view), store: store.clone(), told: Totals::default() };
+        Ok(Self { supervisor, consuming, view, reporter })
+    }
+
+    /// Until the consumer ends by itself or a signal ends it. None where its end was not waited for.
+    async fn until_stopped(&mut self, config: &Config, signals: &mut Signals) -> Result<Option<Outcome>, Failure> {
+        let mut reports = tokio::time::interval(REPORT_INTERVAL);
+        reports.tick().await;
+        loop {
+            tokio::select! {
+                ended = self.supervisor.ended() => match ended? {
+                    Consuming::NAME => break,
+                    part => tracing::warn!(part, "a part ended for good"),
+                },
+                _ = reports.tick() => self.reporter.report(),
+                () = signals.received() => return self.stop(config, signals).await,
+            }
+        }
+        self.end_listening().await;
+        Ok(self.outcome())
+    }
+
+    /// In good order for as long as the configuration says, unless it is asked for again.
+    async fn stop(&mut self, config: &Config, signals: &mut Signals) -> Result<Option<Outcome>, Failure> {
+        tracing::info!("stopping: committing what was read, leaving the group");
+        // A sweep or a deletion under way is rolled back: left as it is, its locks would hold up the last batch.
+        for part in [SweepPart::NAME, Retention::NAME] {
+            self.supervisor.cut_short(part).await;
+        }
+        self.supervisor.ask_to_stop(Consuming::NAME);
+        tokio::select! {
+            ended = consumer_ended(&mut self.supervisor) => ended?,
+            () = tokio::time::sleep(config.shutdown.timeout) => {
+                tracing::warn!("not everything that was read could be committed in time; it will be read again");
+                return Ok(None);
+            }
+            () = signals.received() => return Ok(None),
+        }
+        self.end_listening().await;
+        Ok(self.outcome())
+    }
+
+    /// Answers to the last: an orchestrator sees that it is stopping.
+    async fn end_listening(&mut self) {
+        self.reporter.report();
+        self.supervisor.stop(Http::NAME).await;
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        Some(Outcome { totals: self.consuming.outcome()?.clone(), view: Arc::clone(&self.view) })
+    }
+}
+
+async fn consumer_ended(supervisor: &mut Supervisor) -> Result<(), SupervisionError> {
+    while supervisor.ended().await? != Consuming::NAME {}
+    Ok(())
+}
+
+/// The socket, and since when the program has run.
 struct Listening {
     listener: Listener,
     since: SystemTime,
@@ -137,7 +190,10 @@ impl Listening {
 
 /// Checks that everything is there, and applies migrations unless told not to.
 async fn prepare(config: &Config, store: &Store) -> Result<(), Failure> {
-    first_problem(&preflight(config, store, config.postgres.migrate).await)?;
+    let looked = tokio::time::timeout(PREFLIGHT_DEADLINE, preflight(config, store, config.postgres.migrate)).await;
+    let findings =
+        looked.context("brokers and Postgres could not be looked at in time; `sessionfold check` says more")?;
+    first_problem(&findings)?;
     if config.postgres.migrate {
         let migrations = store.migrate().await.context("the migrations could not be applied")?;
         if migrations.applied > 0 {
@@ -147,55 +203,9 @@ async fn prepare(config: &Config, store: &Store) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn say_what_is_incomplete<A: SessionAggregator>(
-    store: &Store,
-    aggregators: &Aggregators<A>,
-) -> Result<(), Failure> {
-    for incomplete in store.incomplete_aggregators(aggregators).await? {
-        tracing::warn!("{incomplete}; `sessionfold verify --repair` folds all again");
-    }
-    Ok(())
-}
-
-/// Runs the service, and what works beside it, until it ends by itself or a signal ends it. None where its end was not
-/// waited for.
-async fn until_stopped(
-    running: impl Future<Output = Result<Totals, PipelineError>>,
-    beside: impl Future<Output = StoreError>,
-    config: &Config,
-    reporter: &mut Reporter,
-    signals: &mut Signals,
-) -> Result<Option<Totals>, Failure> {
-    let stopper = reporter.monitor.stopper.clone();
-    let mut running = std::pin::pin!(running);
-    let mut beside = Box::pin(beside);
-    let mut reports = tokio::time::interval(REPORT_INTERVAL);
-    reports.tick().await;
-    loop {
-        tokio::select! {
-            result = &mut running => return Ok(Some(result?)),
-            error = &mut beside => return Err(error.into()),
-            _ = reports.tick() => reporter.report(),
-            () = signals.received() => break,
-        }
-    }
-    tracing::info!("stopping: committing what was read, leaving the group");
-    // A sweep or a deletion under way is rolled back: left as it is, its locks would hold up the last batch.
-    drop(beside);
-    stopper.stop();
-    tokio::select! {
-        result = &mut running => Ok(Some(result?)),
-        () = tokio::time::sleep(config.shutdown.timeout) => {
-            tracing::warn!("not everything that was read could be committed in time; it will be read again");
-            Ok(None)
-        }
-        () = signals.received() => Ok(None),
-    }
-}
-
 /// Tells how far the run is.
 struct Reporter {
-    monitor: Monitor,
+    view: Arc<ConsumerView>,
     store: Store,
     told: Totals,
 }
@@ -203,25 +213,26 @@ struct Reporter {
 impl Reporter {
     /// Also tells of dead letters since the report before.
     fn report(&mut self) {
-        let totals = self.monitor.counts.totals();
+        let monitor = self.view.monitor();
+        let totals = monitor.counts.totals();
         let breaker = self.store.breaker();
         if totals.dead_letters() > self.told.dead_letters() {
             let new = totals.dead_letters() - self.told.dead_letters();
             tracing::warn!(new, in_all = totals.dead_letter_reasons(), "records were set aside as dead letters");
         }
         tracing::info!(
-            read = self.monitor.progress.read(),
+            read = monitor.progress.read(),
             applied = totals.applied,
             duplicates = totals.duplicates,
             rejected = totals.rejected(),
             ignored = totals.ignored,
             dead_letters = totals.dead_letters(),
-            discarded = self.monitor.progress.discarded(),
+            discarded = monitor.progress.discarded(),
             conflicts = totals.conflicts,
             fences = totals.fences,
-            lag = self.monitor.lag(),
+            lag = monitor.lag(),
             halted = totals.halted,
-            paused = self.monitor.progress.is_paused(),
+            paused = monitor.progress.is_paused(),
             breaker = %breaker.state,
             openings = breaker.openings,
             "progress"

@@ -11,14 +11,13 @@ use crate::{
     config::Config,
     event::{EventTime, SessionId},
     fold::{Aggregators, SessionAggregator, SideAggregators},
-    service::{adopt_generation, decoder, open_store, preflight_database},
+    service::{adopt_generation, decoder, open_store, preflight_database, with_aggregators},
     store::{Selection, Store},
     verify::{Report, Topics, Verification, verify_topics},
 };
 
 use super::{
     CommandResult, Failure,
-    aggregators::with_aggregators,
     check::first_problem,
     confirm::ask,
     progress::{ProgressLine, grouped},

@@ -1,6 +1,10 @@
 //! `[http]`: where others may ask, and who.
 
-use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    time::Duration,
+};
 
 use super::{
     error::{ConfigError, Refusal, quoted},
@@ -40,10 +44,12 @@ fn listen(text: &str, has_token: bool) -> Result<Option<SocketAddr>, Refusal> {
     if text.is_empty() {
         return Ok(None);
     }
-    let address: SocketAddr = text.parse().map_err(|_| {
+    // A port alone is one of this machine's own address.
+    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let address = port.or_else(|_| text.parse()).map_err(|_| {
         Refusal::new(
             format!("{} is not a socket address", quoted(text)),
-            "allowed: an IP address and a port, like \"127.0.0.1:8080\", or \"\" for off",
+            "allowed: an IP address and a port, like \"127.0.0.1:8080\", a port of 127.0.0.1, or \"\" for off",
         )
     })?;
     if address.ip().is_loopback() || has_token {

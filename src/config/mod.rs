@@ -26,6 +26,7 @@ mod secret;
 mod secrets;
 mod sections;
 mod settings;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,7 @@ pub use sections::{
     AggregatorConfig, AggregatorKind, BatchConfig, BreakerConfig, EventsConfig, LogConfig, LogFormat, PostgresConfig,
     RetentionConfig, ShutdownConfig, SweepConfig,
 };
+pub use supervisor::SupervisorConfig;
 
 /// The effective configuration. Every value in it has passed its rule.
 #[derive(Debug, Clone)]
@@ -72,6 +74,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// `[health]`
     pub health: HealthConfig,
+    /// `[supervisor]`
+    pub supervisor: SupervisorConfig,
     /// `[log]`
     pub log: LogConfig,
     /// `[shutdown]`
@@ -129,6 +133,7 @@ impl Config {
             batch: BatchConfig::read(&mut settings)?,
             http: HttpConfig::read(&mut settings)?,
             health: HealthConfig::read(&mut settings)?,
+            supervisor: SupervisorConfig::read(&mut settings)?,
             log: LogConfig::read(&mut settings)?,
             shutdown: ShutdownConfig::read(&mut settings)?,
             rendered,

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -98,6 +98,29 @@ pub struct Counts(Mutex<Running>);
 struct Running {
     totals: Totals,
     last_commit_at: Option<Instant>,
+    last_batch: u64,
+    times: BTreeMap<Station, Duration>,
+}
+
+/// Where a batch spends its time in the pipeline, tries that fail included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Station {
+    /// Asking the tables what stands, where the cache doesn't know.
+    LookUp,
+    Fold,
+    Commit,
+}
+
+impl Station {
+    pub const ALL: [Self; 3] = [Self::LookUp, Self::Fold, Self::Commit];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Station::LookUp => "look_up",
+            Station::Fold => "fold",
+            Station::Commit => "commit",
+        }
+    }
 }
 
 impl Counts {
@@ -110,12 +133,31 @@ impl Counts {
         self.lock().last_commit_at
     }
 
+    /// Records in the last batch that was committed; 0 before the first.
+    pub fn last_batch(&self) -> u64 {
+        self.lock().last_batch
+    }
+
+    /// How long batches have been at a station.
+    pub fn time_at(&self, station: Station) -> Duration {
+        self.lock().times.get(&station).copied().unwrap_or_default()
+    }
+
     pub(super) fn add(&self, totals: &Totals) {
         let mut running = self.lock();
         running.totals.add(totals);
         if totals.batches > 0 {
             running.last_commit_at = Some(Instant::now());
+            running.last_batch = totals.records();
         }
+    }
+
+    /// Times something at a station.
+    pub(super) async fn timed<T>(&self, station: Station, work: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let done = work.await;
+        *self.lock().times.entry(station).or_default() += begun.elapsed();
+        done
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {

@@ -11,7 +11,7 @@ mod run;
 mod source;
 mod work;
 
-pub use counts::{Counts, Totals};
+pub use counts::{Counts, Station, Totals};
 pub use redrive::{Decision, Redrive, Redriven};
 pub use run::{Pipeline, PipelineOptions, Renewed};
 pub use source::Source;

@@ -21,7 +21,7 @@ use crate::{
 use super::{
     PipelineError,
     cache::SessionCache,
-    counts::{Counts, Totals},
+    counts::{Counts, Station, Totals},
     narrowing::{Attempted, Narrowing, commit_all},
     source::Source,
     work::{Front, RejectedItem, Work},
@@ -78,6 +78,12 @@ struct InDoubt {
 impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
     pub fn new(store: S, aggregators: Aggregators<A>, options: PipelineOptions) -> Self {
         Self { store, aggregators, options, counts: Arc::default(), cache: SessionCache::default() }
+    }
+
+    /// Adds to these running totals.
+    #[must_use]
+    pub fn counting_on(self, counts: Arc<Counts>) -> Self {
+        Self { counts, ..self }
     }
 
     /// The running totals.
@@ -298,13 +304,17 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         let events: Vec<&Event> = front.events().collect();
         let taken = self.cache.take(&events);
         let wanted = self.cache.wanted(&taken, &events);
-        let mut standing = self.store.standing(&self.aggregators, &wanted).await?;
+        let looked_up = self.store.standing(&self.aggregators, &wanted);
+        let mut standing = self.counts.timed(Station::LookUp, looked_up).await?;
         let keys = taken.complete(&mut standing);
-        let mut fold = BatchFold::new(&self.aggregators, standing);
-        for event in events {
-            fold.push(event);
-        }
-        let folded = self.store.finish_fold(fold).await?;
+        let folded = self.counts.timed(Station::Fold, async {
+            let mut fold = BatchFold::new(&self.aggregators, standing);
+            for event in events {
+                fold.push(event);
+            }
+            self.store.finish_fold(fold).await
+        });
+        let folded = folded.await?;
         totals.take(&folded.outcome);
         let rejected = if self.options.keep_rejected { front.rejected(&folded.outcome.rejected) } else { Vec::new() };
         let mut dead_letters = front.dead_letters();
@@ -315,7 +325,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             changes: &folded.changes,
             publication: self.options.publication,
         };
-        let committed = store::commit(&self.store, &batch).await?;
+        let committed = self.counts.timed(Station::Commit, store::commit(&self.store, &batch)).await?;
         self.cache.put(&self.aggregators, folded.changes, keys);
         Ok(committed)
     }

@@ -10,11 +10,14 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    task::{JoinHandle, JoinSet},
+    sync::Semaphore,
+    task::JoinSet,
 };
 
-use crate::config::HttpConfig;
+use crate::{
+    config::HttpConfig,
+    service::{Ended, Part, Stop},
+};
 
 use super::{Observed, router};
 
@@ -26,12 +29,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 const MOST_AGE: Duration = Duration::from_secs(300);
 /// How long an answer under way may take then, and when the program stops.
 const GRACE: Duration = Duration::from_secs(5);
-const GRACE_AT_STOP: Duration = Duration::from_secs(1);
+const GRACE_AT_STOP: Duration = Duration::from_millis(500);
 /// Without files for new connections nothing is gained by trying at once again.
 const AFTER_REFUSAL: Duration = Duration::from_millis(200);
 
-/// A bound socket. It outlives each service that answers on it, so the address never changes and connections wait
-/// meanwhile.
+/// A bound socket. It outlives each life of the part that answers on it, so the address never changes and connections
+/// wait meanwhile.
 #[derive(Debug)]
 pub struct Listener {
     socket: Arc<TcpListener>,
@@ -56,45 +59,37 @@ impl Listener {
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
-
-    /// Answers for this service until the result is stopped or dropped.
-    pub fn serve(&self, observed: Observed) -> Serving {
-        let observed = Arc::new(observed);
-        let (stop, stopped) = watch::channel(());
-        let looking = tokio::spawn(Arc::clone(&observed).look());
-        let router = router(observed, &self.config);
-        let accepting = tokio::spawn(accept(Arc::clone(&self.socket), router, stopped));
-        Serving { stop: Some(stop), accepting, looking }
-    }
 }
 
-/// A service that answers. Dropped, it ends at once.
+/// The part that answers.
 #[derive(Debug)]
-pub struct Serving {
-    /// Dropped to ask for the end.
-    stop: Option<watch::Sender<()>>,
-    accepting: JoinHandle<()>,
-    looking: JoinHandle<()>,
+pub struct Http {
+    listener: Listener,
+    observed: Arc<Observed>,
 }
 
-impl Serving {
-    /// Accepts no more, and lets the answers under way end, for a second at most.
-    pub async fn stop(mut self) {
-        self.stop = None;
-        let _ = tokio::time::timeout(GRACE_AT_STOP, &mut self.accepting).await;
+impl Http {
+    pub fn new(listener: Listener, observed: Observed) -> Self {
+        Self { listener, observed: Arc::new(observed) }
     }
 }
 
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.accepting.abort();
-        self.looking.abort();
+impl Part for Http {
+    const NAME: &'static str = "http";
+
+    /// Asked to stop, it accepts no more and lets the answers under way end, for a while.
+    async fn run(&self, stop: Stop) -> Ended {
+        let router = router(Arc::clone(&self.observed), &self.listener.config);
+        let mut connections = JoinSet::new();
+        accept(&self.listener.socket, router, stop, &mut connections).await;
+        let ended = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GRACE_AT_STOP, ended).await;
+        Ended::Done
     }
 }
 
-async fn accept(socket: Arc<TcpListener>, router: Router, mut stopped: watch::Receiver<()>) {
+async fn accept(socket: &TcpListener, router: Router, mut stop: Stop, connections: &mut JoinSet<()>) {
     let permits = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let mut connections = JoinSet::new();
     loop {
         let permitted = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
@@ -102,13 +97,13 @@ async fn accept(socket: Arc<TcpListener>, router: Router, mut stopped: watch::Re
         };
         let (permit, accepted) = tokio::select! {
             permitted = permitted => permitted,
-            _ = stopped.changed() => break,
+            () = stop.asked() => return,
         };
         match accepted {
             Ok((stream, _)) => {
-                let (router, stopped) = (router.clone(), stopped.clone());
+                let (router, stop) = (router.clone(), stop.clone());
                 connections.spawn(async move {
-                    answer(stream, router, stopped).await;
+                    answer(stream, router, stop).await;
                     drop(permit);
                 });
             }
@@ -119,10 +114,9 @@ async fn accept(socket: Arc<TcpListener>, router: Router, mut stopped: watch::Re
         }
         while connections.try_join_next().is_some() {}
     }
-    while connections.join_next().await.is_some() {}
 }
 
-async fn answer(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
+async fn answer(stream: TcpStream, router: Router, mut stop: Stop) {
     // Answers are written whole.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
@@ -134,7 +128,7 @@ async fn answer(stream: TcpStream, router: Router, mut stopped: watch::Receiver<
         // Whoever asked may go away at any time.
         _ = &mut connection => return,
         () = tokio::time::sleep(MOST_AGE) => {}
-        _ = stopped.changed() => {}
+        () = stop.asked() => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, connection).await;

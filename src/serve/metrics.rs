@@ -7,7 +7,12 @@ use std::{
 
 use axum::{extract::State, http::header, response::IntoResponse};
 
-use crate::{event::Reason, service::Status, store::BreakerState};
+use crate::{
+    event::Reason,
+    pipeline::Station,
+    service::{PartState, Status},
+    store::BreakerState,
+};
 
 use super::{
     Observed,
@@ -51,9 +56,10 @@ fn process(out: &mut Exposition, observed: &Observed) {
 /// The conservation law: read = applied + duplicate + ignored + rejected + dead letters + discarded + in hand.
 fn records(out: &mut Exposition, observed: &Observed) {
     // In this order, so that what is committed in between is in hand rather than missing.
-    let totals = observed.monitor.counts.totals();
-    let discarded = observed.monitor.progress.discarded();
-    let read = observed.monitor.progress.read();
+    let monitor = observed.monitor();
+    let totals = monitor.counts.totals();
+    let discarded = monitor.progress.discarded();
+    let read = monitor.progress.read();
     out.counter("sessionfold_records_read_total", "Records that were taken from Kafka.", read);
     out.counter("sessionfold_records_applied_total", "Records whose event was stored.", totals.applied);
     out.counter("sessionfold_records_duplicate_total", "Records whose event was stored before.", totals.duplicates);
@@ -92,7 +98,8 @@ fn records(out: &mut Exposition, observed: &Observed) {
 }
 
 fn batches(out: &mut Exposition, observed: &Observed) {
-    let totals = observed.monitor.counts.totals();
+    let monitor = observed.monitor();
+    let totals = monitor.counts.totals();
     out.counter("sessionfold_batches_total", "Batches that were committed.", totals.batches);
     out.counter(
         "sessionfold_conflicts_total",
@@ -101,18 +108,28 @@ fn batches(out: &mut Exposition, observed: &Observed) {
     );
     out.counter("sessionfold_fences_total", "Partitions that were let go since another moved them.", totals.fences);
     out.counter("sessionfold_halts_total", "Partitions that halted since the start.", totals.halted);
+    out.gauge("sessionfold_last_batch_records", "Records in the last batch.", monitor.counts.last_batch());
+    let mut stations = out.family(
+        Kind::Counter,
+        "sessionfold_station_seconds_total",
+        "Time that records and batches spent at a station of their route; lanes are at theirs side by side.",
+    );
+    stations.sample(&[("station", "receive")], monitor.progress.receiving_time().as_secs_f64());
+    for station in Station::ALL {
+        stations.sample(&[("station", station.as_str())], monitor.counts.time_at(station).as_secs_f64());
+    }
     let mut last = out.family(
         Kind::Gauge,
         "sessionfold_last_commit_timestamp_seconds",
         "When the last batch was committed, in seconds since 1970; missing before the first.",
     );
-    if let Some(at) = observed.monitor.counts.last_commit_at() {
+    if let Some(at) = monitor.counts.last_commit_at() {
         last.sample(&[], since_1970(ago(at).into()));
     }
 }
 
 fn partitions(out: &mut Exposition, observed: &Observed) {
-    let progress = &observed.monitor.progress;
+    let progress = &observed.monitor().progress;
     let standing = progress.standing();
     let all: Vec<_> = standing
         .partitions
@@ -221,6 +238,16 @@ fn postgres(out: &mut Exposition, observed: &Observed) {
 }
 
 fn parts(out: &mut Exposition, observed: &Observed) {
+    let standings = observed.board.parts();
+    let mut up = out.family(Kind::Gauge, "sessionfold_part_up", "1 if a part of the program is at work, else 0.");
+    for (name, standing) in &standings {
+        up.sample(&[("part", name)], u8::from(standing.state == PartState::Up));
+    }
+    let mut restarts =
+        out.family(Kind::Counter, "sessionfold_part_restarts_total", "How often a part of the program was begun anew.");
+    for (name, standing) in &standings {
+        restarts.sample(&[("part", name)], standing.restarts);
+    }
     let mut last = out.family(
         Kind::Gauge,
         "sessionfold_part_last_round_timestamp_seconds",

@@ -20,11 +20,13 @@ mod problem;
 mod process;
 mod reader;
 mod requests;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod sessions;
 
-pub use listener::{Listener, Serving};
+pub use listener::{Http, Listener};
 
-use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{io, sync::Arc, time::SystemTime};
 
 use axum::{
     Router,
@@ -35,7 +37,7 @@ use axum::{
 
 use crate::{
     config::{Config, HttpConfig, Secrets},
-    service::{Dependencies, Health, Monitor, PartReport, open_store_with},
+    service::{Board, ConsumerView, Dependencies, Health, Monitor, PartReport, open_store_with},
     store::Store,
 };
 
@@ -53,11 +55,12 @@ const OPENAPI: &str = include_str!("openapi.json");
 /// A running service, as those see it who ask.
 #[derive(Debug)]
 pub struct Observed {
-    pub monitor: Monitor,
+    pub view: Arc<ConsumerView>,
+    pub board: Arc<Board>,
     /// The consumer's: looked at, never used.
     pub store: Store,
     pub health: Arc<Health>,
-    pub dependencies: Dependencies,
+    pub dependencies: Arc<Dependencies>,
     /// What works in rounds beside the consumer, by name.
     pub parts: Vec<(&'static str, Arc<PartReport>)>,
     pub group_id: String,
@@ -69,22 +72,25 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Of the service with this monitor and this store, which is asked at this address.
+    /// Of the consumer of this view, which has this store, as its health and that of its dependencies are
+    /// seen.
     ///
     /// # Errors
     /// If the system gives no thread.
     pub fn new(
         config: &Config,
-        monitor: Monitor,
+        view: Arc<ConsumerView>,
+        board: Arc<Board>,
+        (health, dependencies): (Arc<Health>, Arc<Dependencies>),
         store: Store,
         parts: Vec<(&'static str, Arc<PartReport>)>,
-        listens_at: SocketAddr,
         started_at: SystemTime,
     ) -> io::Result<Self> {
         Ok(Self {
-            health: Arc::new(Health::new(config, monitor.clone(), store.clone())),
-            dependencies: Dependencies::new(config, &monitor, listens_at),
-            monitor,
+            health,
+            dependencies,
+            view,
+            board,
             store,
             parts,
             group_id: config.kafka.group_id.clone(),
@@ -95,9 +101,8 @@ impl Observed {
         })
     }
 
-    /// Looks at the service and at what it depends on, for ever.
-    async fn look(self: Arc<Self>) {
-        tokio::join!(Arc::clone(&self.health).run(), self.dependencies.run());
+    fn monitor(&self) -> Monitor {
+        self.view.monitor()
     }
 }
 
@@ -113,7 +118,10 @@ fn router(observed: Arc<Observed>, http: &HttpConfig) -> Router {
         .route("/healthz", get(probes::health))
         .route("/metrics", get(metrics::show))
         .route("/api/v1/openapi.json", get(([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
-        .merge(asks_tables)
+        .merge(asks_tables);
+    #[cfg(feature = "sabotage")]
+    let guarded = guarded.merge(sabotage::router());
+    let guarded = guarded
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::no_such_path)
         .layer(from_fn_with_state(Arc::new(Guard::new(http)), guard::check));

@@ -4,11 +4,11 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     record::TopicPartition,
-    service::{DependencyReport, LastRound, Snapshot},
+    service::{DependencyReport, LastRound, PartStanding, Snapshot},
     store::{BreakerState, MigrationState},
     stream::PartitionStanding,
 };
@@ -55,11 +55,14 @@ pub(super) async fn health(State(observed): State<Arc<Observed>>) -> Json<Value>
         "not_ready": ready,
         "components": components,
         "dependencies": observed.dependencies.reports().iter().map(dependency).collect::<Vec<_>>(),
+        "parts": parts(&observed),
+        "restarts": observed.board.restarts(),
     }))
 }
 
 fn consumer(observed: &Observed) -> Value {
-    let (progress, totals) = (&observed.monitor.progress, observed.monitor.counts.totals());
+    let monitor = observed.monitor();
+    let (progress, totals) = (&monitor.progress, monitor.counts.totals());
     let standing = progress.standing();
     json!({
         "assigned": standing.assigned,
@@ -68,9 +71,9 @@ fn consumer(observed: &Observed) -> Value {
         "read": progress.read(),
         "committed": totals.records(),
         "discarded": progress.discarded(),
-        "in_hand": observed.monitor.in_hand(),
-        "lag": observed.monitor.lag(),
-        "last_commit_at": observed.monitor.counts.last_commit_at().map(|at| text(ago(at))),
+        "in_hand": monitor.in_hand(),
+        "lag": monitor.lag(),
+        "last_commit_at": monitor.counts.last_commit_at().map(|at| text(ago(at))),
         "partitions": standing.partitions.iter().map(partition).collect::<Vec<_>>(),
     })
 }
@@ -93,7 +96,7 @@ pub(super) fn seconds_behind(standing: &PartitionStanding) -> Option<f64> {
 }
 
 fn broker(observed: &Observed) -> Value {
-    let brokers = observed.monitor.progress.standing().brokers;
+    let brokers = observed.monitor().progress.standing().brokers;
     json!({
         "connected": brokers.is_some_and(|brokers| brokers.connected > 0),
         "brokers_known": brokers.map(|brokers| brokers.known),
@@ -129,6 +132,25 @@ fn breaker(observed: &Observed) -> Value {
         "state": report.state.to_string(),
         "openings": report.openings,
     })
+}
+
+/// What the supervisor says of each part of the program.
+fn parts(observed: &Observed) -> Value {
+    let part = |standing: &PartStanding| {
+        json!({
+            "state": standing.state.as_str(),
+            "since": text(ago(standing.since)),
+            "restarts": standing.restarts,
+            "last_error": told(observed, standing.last_error.as_deref()),
+        })
+    };
+    observed
+        .board
+        .parts()
+        .iter()
+        .map(|(name, standing)| ((*name).to_owned(), part(standing)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn part(observed: &Observed, last: &LastRound) -> Value {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    Monitor, open_store_with,
+    Board, ConsumerView, Consuming, Ended, Monitor, Part, PartState, Stop, open_store_with,
     watchdog::{Sighting, Stuck, Watchdog, Work},
 };
 
@@ -32,7 +32,8 @@ const OF_BATCHES: [&str; 5] =
 /// What was seen of a running service.
 #[derive(Debug)]
 pub struct Health {
-    monitor: Monitor,
+    view: Arc<ConsumerView>,
+    board: Arc<Board>,
     /// The consumer's.
     store: Store,
     /// With one connection of its own, which nobody else can use up.
@@ -62,12 +63,13 @@ pub struct PostgresHealth {
 }
 
 impl Health {
-    /// Of the service with this monitor and this store.
-    pub fn new(config: &Config, monitor: Monitor, store: Store) -> Self {
+    /// Of the consumer of this view, which has this store, and of the parts on this board.
+    pub fn new(config: &Config, view: Arc<ConsumerView>, store: Store, board: Arc<Board>) -> Self {
         let probe = open_store_with(config, 1, PATIENCE);
         let last = LastLook { at: Instant::now(), postgres: PostgresHealth::default(), stuck: Vec::new() };
         Self {
-            monitor,
+            view,
+            board,
             store,
             probe,
             stalled_after: config.health.stalled_after,
@@ -77,7 +79,7 @@ impl Health {
     }
 
     /// Looks again and again, for ever.
-    pub async fn run(self: Arc<Self>) {
+    async fn look_again_and_again(&self) {
         let mut watchdog = Watchdog::new(self.stalled_after, self.batch_wait);
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -96,12 +98,13 @@ impl Health {
     fn look(&self, watchdog: &mut Watchdog, answer: Result<MigrationState, StoreError>) {
         let at = Instant::now();
         let breaker = self.store.breaker().state;
+        let monitor = self.view.monitor();
         let stuck = watchdog.see(&Sighting {
             at,
-            standing: &self.monitor.progress.standing(),
-            paused: self.monitor.progress.is_paused(),
+            standing: &monitor.progress.standing(),
+            paused: monitor.progress.is_paused(),
             postgres_answers: answer.is_ok() && breaker == BreakerState::Closed,
-            work: self.work(),
+            work: self.work(&monitor),
         });
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if !stuck.is_empty() && last.stuck != stuck {
@@ -116,13 +119,10 @@ impl Health {
         }
     }
 
-    fn work(&self) -> Work {
-        let totals = self.monitor.counts.totals();
-        let mut work = Work {
-            in_hand: self.monitor.in_hand(),
-            ended: totals.batches + totals.conflicts + totals.fences,
-            under_way: 0,
-        };
+    fn work(&self, monitor: &Monitor) -> Work {
+        let totals = monitor.counts.totals();
+        let mut work =
+            Work { in_hand: monitor.in_hand(), ended: totals.batches + totals.conflicts + totals.fences, under_way: 0 };
         for (_, of) in self.store.statistics().into_iter().filter(|(name, _)| OF_BATCHES.contains(name)) {
             work.ended += of.commits + of.retries + of.failures;
             work.under_way += of.under_way;
@@ -138,13 +138,27 @@ impl Health {
         self.last().postgres
     }
 
-    /// Why the program should be started again; nothing where it lives.
-    pub fn why_not_live(&self) -> Vec<String> {
-        let last = self.last();
-        let silent_for = self.monitor.progress.silent_for();
+    /// Why the consumer should be begun anew, as far as anybody looks; none where it gets on.
+    pub(super) fn why_stuck(&self) -> Option<String> {
+        let reasons = self.why_consumer_is_stuck(&self.last());
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    fn why_consumer_is_stuck(&self, last: &LastLook) -> Vec<String> {
+        let silent_for = self.view.monitor().progress.silent_for();
         let mut reasons: Vec<String> = last.stuck.iter().map(ToString::to_string).collect();
         if silent_for > self.stalled_after {
             reasons.push(format!("the polling thread has been silent for {} s", silent_for.as_secs()));
+        }
+        reasons
+    }
+
+    /// Why the program should be started again; nothing where it lives.
+    pub fn why_not_live(&self) -> Vec<String> {
+        let last = self.last();
+        let mut reasons = self.why_consumer_is_stuck(&last);
+        for part in self.board.down_for(self.stalled_after) {
+            reasons.push(format!("{part} has been down for more than {} s", self.stalled_after.as_secs()));
         }
         if last.at.elapsed() > FRESH {
             reasons.push(format!("health was last looked at {} s ago", last.at.elapsed().as_secs()));
@@ -154,10 +168,16 @@ impl Health {
 
     /// Why nothing should rely on this instance now; nothing where it is ready.
     pub fn why_not_ready(&self) -> Vec<String> {
-        let (last, standing) = (self.last(), self.monitor.progress.standing());
+        let (last, monitor) = (self.last(), self.view.monitor());
+        let standing = monitor.progress.standing();
         let mut reasons = Vec::new();
-        if self.monitor.stopper.is_stopped() {
+        if monitor.stopper.is_stopped() {
             reasons.push("it is stopping".to_owned());
+        }
+        if let Some(state) = self.board.parts().get(Consuming::NAME).map(|part| part.state)
+            && state != PartState::Up
+        {
+            reasons.push(format!("the consumer is {}", state.as_str()));
         }
         if standing.assigned.is_none() {
             reasons.push("the group has not assigned partitions".to_owned());
@@ -180,6 +200,23 @@ impl Health {
         reasons
             .extend(halted.map(|(partition, _)| format!("{partition} is halted: its checkpoint is outside its log")));
         reasons
+    }
+}
+
+impl Part for Health {
+    const NAME: &'static str = "health";
+
+    async fn run(&self, mut stop: Stop) -> Ended {
+        tokio::select! {
+            () = self.look_again_and_again() => {}
+            () = stop.asked() => {}
+        }
+        Ended::Done
+    }
+
+    fn probe(&self) -> Result<(), String> {
+        let age = self.last().at.elapsed();
+        if age > FRESH { Err(format!("it last looked {} s ago", age.as_secs())) } else { Ok(()) }
     }
 }
 

@@ -1,6 +1,9 @@
 //! A consumer and its pipeline, put together from the configuration, and what an operator wants to know before they
 //! start.
 
+mod aggregators;
+mod consumer_view;
+mod consuming;
 mod dependencies;
 mod finalize;
 mod generation;
@@ -10,9 +13,13 @@ mod preflight;
 mod promotion;
 mod replay;
 mod retention;
+pub mod supervisor;
 mod sweep;
 mod watchdog;
 
+pub(crate) use aggregators::with_aggregators;
+pub use consumer_view::ConsumerView;
+pub use consuming::Consuming;
 pub use dependencies::{Counted, Dependencies, DependencyReport, Snapshot, Status};
 pub use finalize::{NotFinalized, plan_end};
 pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, renewed, settings_of};
@@ -22,7 +29,8 @@ pub use preflight::{Finding, preflight, preflight_database};
 pub use promotion::{Promoter, PromotionError};
 pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch, caught_up_at, sweep_as_of};
 pub use retention::{Cutoffs, Retention};
-pub use sweep::Sweeper;
+pub use supervisor::{Board, Ended, Part, PartStanding, PartState, Stop, SupervisionError, Supervisor};
+pub use sweep::{SweepPart, Sweeper};
 
 use std::{
     collections::HashSet,
@@ -37,7 +45,9 @@ use crate::{
     fold::{Aggregators, Convergent, Reference, SessionAggregator},
     pipeline::{Counts, Pipeline, PipelineError, PipelineOptions, Renewed, Totals},
     store::{BreakerOptions, PoolOptions, Publication, Storage, Store},
-    stream::{BatchLimits, Consumer, ConsumerOptions, Membership, ReadProgress, Stopper, StreamError, Until},
+    stream::{
+        BatchLimits, Consumer, ConsumerOptions, Departure, Membership, ReadProgress, Stopper, StreamError, Until,
+    },
 };
 
 /// The store that the configuration names. It connects with the first statement.
@@ -129,7 +139,7 @@ pub struct Service<A: SessionAggregator, S = Store> {
 }
 
 /// A view on a running service. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Monitor {
     pub counts: Arc<Counts>,
     pub progress: Arc<ReadProgress>,
@@ -167,13 +177,29 @@ impl<A: SessionAggregator> Service<A> {
         aggregators: Aggregators<A>,
         until: Until,
     ) -> Result<Self, StreamError> {
+        Self::start_after(&Monitor::default(), config, store, aggregators, until)
+    }
+
+    /// The same, and goes on counting where a service that has ended stopped: what that one had in hand was let go.
+    ///
+    /// # Errors
+    /// If librdkafka refuses the configuration.
+    pub fn start_after(
+        before: &Monitor,
+        config: &Config,
+        store: Store,
+        aggregators: Aggregators<A>,
+        until: Until,
+    ) -> Result<Self, StreamError> {
         let options = PipelineOptions {
             group_id: config.kafka.group_id.clone(),
             keep_rejected: config.aggregator.keep_rejected,
             publication: Publication::Published,
         };
-        let consumer = start_consumer(config, until, Membership::Group, None)?;
-        Ok(Self { consumer, pipeline: Pipeline::new(store, aggregators, options) })
+        let progress = ReadProgress::after(&before.progress, before.in_hand());
+        let consumer = start_consumer(config, until, Membership::Group, None, progress)?;
+        let pipeline = Pipeline::new(store, aggregators, options).counting_on(Arc::clone(&before.counts));
+        Ok(Self { consumer, pipeline })
     }
 }
 
@@ -186,7 +212,12 @@ impl<A: SessionAggregator, S: Storage<A>> Service<A, S> {
         }
     }
 
-    /// The same, but asks after an error whether there is something else to go on with.
+    /// By which to know that its consumer has left the group, also when the service was dropped; to be taken once.
+    pub fn departure(&mut self) -> Option<Departure> {
+        self.consumer.departure()
+    }
+
+    /// Like [`Self::run`], but asks after an error whether there is something else to go on with.
     ///
     /// # Errors
     /// See [`PipelineError`].
@@ -211,6 +242,7 @@ fn start_consumer(
     until: Until,
     membership: Membership,
     rate: Option<NonZeroU32>,
+    progress: ReadProgress,
 ) -> Result<Consumer, StreamError> {
     Consumer::start(ConsumerOptions {
         kafka: config.kafka.clone(),
@@ -225,5 +257,6 @@ fn start_consumer(
         until,
         membership,
         rate,
+        progress: Arc::new(progress),
     })
 }

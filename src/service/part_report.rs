@@ -1,14 +1,31 @@
-//! What a part that works in rounds says of its last one.
+//! What a part that works in rounds says of itself.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 
-use crate::store::StoreError;
+use crate::{config::Config, store::StoreError};
 
-/// How a part's last round went. Written by the part, read by anybody.
+/// How long a step of a round may take before the part counts as stuck. A Postgres that is silent is waited for twice the
+/// statement's time, and a little.
+pub(super) fn patience(config: &Config) -> Duration {
+    let longest = config.postgres.statement_timeout * 2 + config.postgres.connect_timeout + Duration::from_secs(10);
+    config.health.stalled_after.max(longest)
+}
+
+/// How a part's rounds go. Written by the part, read by anybody.
 #[derive(Debug, Default)]
-pub struct PartReport(Mutex<LastRound>);
+pub struct PartReport(Mutex<Rounds>);
+
+#[derive(Debug, Default)]
+struct Rounds {
+    last: LastRound,
+    /// When the round under way last got on.
+    got_on_at: Option<Instant>,
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastRound {
@@ -20,11 +37,34 @@ pub struct LastRound {
 
 impl PartReport {
     pub fn last(&self) -> LastRound {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().last.clone()
+    }
+
+    /// A round has begun, or got on.
+    pub(super) fn get_on(&self) {
+        self.lock().got_on_at = Some(Instant::now());
+    }
+
+    /// No round is under way.
+    pub(super) fn rest(&self) {
+        self.lock().got_on_at = None;
     }
 
     pub(super) fn note(&self, result: &Result<(), StoreError>) {
         let error = result.as_ref().err().map(ToString::to_string);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = LastRound { at: Some(Utc::now()), error };
+        *self.lock() = Rounds { last: LastRound { at: Some(Utc::now()), error }, got_on_at: None };
+    }
+
+    /// # Errors
+    /// If a round under way has stood still for longer than this.
+    pub(super) fn probe(&self, patience: Duration) -> Result<(), String> {
+        match self.lock().got_on_at.map(|at| at.elapsed()) {
+            Some(still) if still > patience => Err(format!("its work has stood still for {} s", still.as_secs())),
+            _ => Ok(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rounds> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     stream::{LogEnds, LogRange, Membership, StreamError, Until, log_ends, offsets_at},
 };
 
-use super::{Service, start_consumer, sweep::sweep_all};
+use super::{ReadProgress, Service, start_consumer, sweep::sweep_all};
 
 /// How long the broker may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -302,7 +302,7 @@ impl Replay<'_> {
         };
         let range = |one: &ReplayPartition| LogRange { partition: one.partition.clone(), from: one.from, to: one.to };
         let membership = Membership::Alone(plan.partitions.iter().map(range).collect());
-        let consumer = start_consumer(self.config, Until::Drained, membership, self.rate)?;
+        let consumer = start_consumer(self.config, Until::Drained, membership, self.rate, ReadProgress::default())?;
         Ok(Service { consumer, pipeline: Pipeline::new(store, aggregators, options) })
     }
 }
@@ -332,7 +332,7 @@ pub async fn sweep_as_of<A: SessionAggregator>(
         max_sessions: config.sweep.max_sessions.get(),
         publication: Publication::Withheld,
     };
-    sweep_all(generation, aggregator, &scope).await
+    sweep_all(generation, aggregator, &scope, || {}).await
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::PartReport;
+use super::{Ended, Part, PartReport, Stop, part_report::patience};
 use crate::{
     config::Config,
-    store::{Expiring, Expiry, Failure, Store, StoreError},
+    store::{Expiring, Expiry, Store, StoreError},
 };
 
 /// Deletes what is older than the configuration allows. Every instance may run one; Postgres lets one at a time through.
@@ -23,6 +23,7 @@ pub struct Retention {
     ages: Vec<(Expiring, Duration)>,
     interval: Duration,
     report: Arc<PartReport>,
+    patience: Duration,
     /// Rows in one transaction.
     batch: u32,
 }
@@ -47,6 +48,7 @@ impl Retention {
             interval: retention.interval,
             batch: retention.batch.get(),
             report: Arc::default(),
+            patience: patience(config),
         }
     }
 
@@ -60,21 +62,18 @@ impl Retention {
         &self.ages
     }
 
-    /// Runs until the tables turn out not to be what this build expects; for ever where nothing has an age.
-    pub async fn run(&self) -> StoreError {
-        if self.ages.is_empty() {
-            return std::future::pending().await;
-        }
+    /// For ever.
+    async fn delete_again_and_again(&self) {
+        self.report.rest();
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.report.get_on();
             let result = self.round().await;
             self.report.note(&result);
-            match result {
-                Ok(()) => {}
-                Err(error) if error.failure == Failure::Setup => return error,
-                Err(error) => tracing::warn!(%error, "what is too old was not all deleted; trying again"),
+            if let Err(error) = result {
+                tracing::warn!(%error, "what is too old was not all deleted; trying again");
             }
         }
     }
@@ -85,7 +84,7 @@ impl Retention {
             tracing::info!("no session is deleted by age, since not all partitions were ever read to their end");
         }
         for (what, before) in &cutoffs {
-            let rows = self.delete(*what, *before, |_| {}).await?;
+            let rows = self.delete(*what, *before, |_| self.report.get_on()).await?;
             if rows > 0 {
                 tracing::info!(?what, rows, %before, "deleted by age");
             }
@@ -137,5 +136,21 @@ impl Retention {
             // The batches of the stream come first: half of the time is theirs alone.
             tokio::time::sleep(begun.elapsed()).await;
         }
+    }
+}
+
+impl Part for Retention {
+    const NAME: &'static str = "retention";
+
+    async fn run(&self, mut stop: Stop) -> Ended {
+        tokio::select! {
+            () = self.delete_again_and_again(), if !self.ages.is_empty() => {}
+            () = stop.asked() => {}
+        }
+        Ended::Done
+    }
+
+    fn probe(&self) -> Result<(), String> {
+        self.report.probe(self.patience)
     }
 }

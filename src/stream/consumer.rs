@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::{
     event::Decoder,
@@ -29,7 +29,7 @@ use super::{
 };
 
 /// Tells the polling thread to stop reading. What was read is still handed over and committed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Stopper(Arc<AtomicBool>);
 
 impl Stopper {
@@ -56,6 +56,21 @@ pub struct Consumer {
     commands: Sender<Command>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+    departure: Option<Departure>,
+}
+
+/// What is never sent.
+type Never = std::convert::Infallible;
+
+/// The end of a polling thread, and with it of its membership in the group.
+#[derive(Debug)]
+pub struct Departure(oneshot::Receiver<Never>);
+
+impl Departure {
+    /// Returns when the thread has ended.
+    pub async fn happened(self) {
+        let _ = self.0.await;
+    }
 }
 
 impl Consumer {
@@ -67,7 +82,8 @@ impl Consumer {
         let (lanes, batches) = Lanes::open(options.limits, options.lanes);
         let (notice_sender, notices) = mpsc::unbounded_channel();
         let (commands, command_receiver) = channel();
-        let (leases, progress) = (Arc::new(Leases::default()), Arc::new(ReadProgress::default()));
+        let (leases, progress) = (Arc::new(Leases::default()), Arc::clone(&options.progress));
+        let (presence, departed) = oneshot::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let poller = Poller::new(
             options,
@@ -80,14 +96,24 @@ impl Consumer {
         )?;
         let thread = std::thread::Builder::new()
             .name("kafka-poll".to_owned())
-            .spawn(move || poller.run())
+            .spawn(move || {
+                // Dropped at its end, however it ends.
+                let _presence: oneshot::Sender<Never> = presence;
+                poller.run();
+            })
             .map_err(StreamError::Thread)?;
         let lanes = batches.into_iter().map(Mutex::new).collect();
-        Ok(Self { lanes, notices: Mutex::new(notices), leases, progress, commands, stop, thread })
+        let departure = Some(Departure(departed));
+        Ok(Self { lanes, notices: Mutex::new(notices), leases, progress, commands, stop, thread, departure })
     }
 
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.stop))
+    }
+
+    /// By which to know, also when the consumer was dropped, that it has left the group; to be taken once.
+    pub fn departure(&mut self) -> Option<Departure> {
+        self.departure.take()
     }
 
     /// How many lanes there are.

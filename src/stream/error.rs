@@ -82,6 +82,14 @@ pub enum StreamError {
     Request(RDKafkaErrorCode),
 }
 
+impl StreamError {
+    /// Whether the same may go well with another consumer in the same program. Otherwise somebody has to act, or would not
+    /// hear of it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Panicked | Self::Thread(_) | Self::Assign(_) | Self::Subscribe(_) | Self::Locate(_))
+    }
+}
+
 impl From<KafkaError> for StreamError {
     fn from(error: KafkaError) -> Self {
         match error {

@@ -29,7 +29,7 @@ mod topics;
 mod wire;
 
 pub use batch::{Batch, BatchLimits, Item, Slice};
-pub use consumer::{Consumer, Stopper};
+pub use consumer::{Consumer, Departure, Stopper};
 pub use error::StreamError;
 pub use generated::{KindTopics, produce};
 pub use group::{GroupMember, group_members};

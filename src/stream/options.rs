@@ -1,10 +1,13 @@
 //! How a consumer reads.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+};
 
 use crate::{config::KafkaConfig, event::Decoder};
 
-use super::{batch::BatchLimits, log_reader::LogRange};
+use super::{batch::BatchLimits, log_reader::LogRange, progress::ReadProgress};
 
 /// When reading ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,4 +40,6 @@ pub struct ConsumerOptions {
     pub membership: Membership,
     /// At most this many records a second.
     pub rate: Option<NonZeroU32>,
+    /// Where it tells how far it came.
+    pub progress: Arc<ReadProgress>,
 }

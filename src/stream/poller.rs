@@ -193,11 +193,13 @@ impl Poller {
             self.held_back = true;
             std::thread::sleep(timeout);
         }
-        let mut received = 0;
+        let (mut received, mut receiving_since) = (0, None);
         while received < most && (received == 0 || !self.lanes.is_full()) {
             // The message borrows the consumer, which `self` owns beside what the message changes.
             match self.consumer.poll(if received == 0 { timeout } else { Duration::ZERO }) {
                 Some(Ok(message)) => {
+                    // The first one was waited for.
+                    receiving_since.get_or_insert_with(Instant::now);
                     let (readings, lanes) = (&mut self.readings, &mut self.lanes);
                     receive(&message, readings, lanes, &self.decoder, &self.progress);
                     if let Some(pace) = &mut self.pace {
@@ -211,6 +213,9 @@ impl Poller {
                 None => break,
             }
             received += 1;
+        }
+        if let Some(since) = receiving_since {
+            self.progress.add_receiving_time(since.elapsed());
         }
         self.stop_fetching_what_is_finished();
         self.forget_revoked();

@@ -21,6 +21,8 @@ pub struct ReadProgress {
     read: AtomicU64,
     first_read_at: OnceLock<Instant>,
     discarded: AtomicU64,
+    /// Microseconds.
+    receiving: AtomicU64,
     paused: AtomicBool,
     standing: Mutex<ReadStanding>,
     log_ends: Mutex<Option<SeenEnds>>,
@@ -37,6 +39,7 @@ impl Default for ReadProgress {
             read: AtomicU64::default(),
             first_read_at: OnceLock::default(),
             discarded: AtomicU64::default(),
+            receiving: AtomicU64::default(),
             paused: AtomicBool::default(),
             standing: Mutex::default(),
             log_ends: Mutex::default(),
@@ -45,6 +48,21 @@ impl Default for ReadProgress {
 }
 
 impl ReadProgress {
+    /// Goes on counting where another, whose reading has ended, stopped; so many of its records were let go at its end.
+    #[must_use]
+    pub fn after(before: &Self, let_go: u64) -> Self {
+        let progress = Self {
+            read: AtomicU64::new(before.read()),
+            discarded: AtomicU64::new(before.discarded() + let_go),
+            receiving: AtomicU64::new(before.receiving.load(Ordering::Relaxed)),
+            ..Self::default()
+        };
+        if let Some(first) = before.first_read_at() {
+            progress.first_read_at.get_or_init(|| first);
+        }
+        progress
+    }
+
     /// How long ago the polling thread last turned its loop, or got an answer within a turn.
     pub fn silent_for(&self) -> Duration {
         let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
@@ -69,6 +87,15 @@ impl ReadProgress {
     /// Records that were read and then let go, since their partition was taken away; whoever has it reads them again.
     pub fn discarded(&self) -> u64 {
         self.discarded.load(Ordering::Relaxed)
+    }
+
+    /// How long it took to take records from librdkafka and decode them.
+    pub fn receiving_time(&self) -> Duration {
+        Duration::from_micros(self.receiving.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn add_receiving_time(&self, time: Duration) {
+        self.receiving.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether fetching stands still because the pipeline can't keep up.

@@ -136,7 +136,12 @@ impl Reading {
     }
 
     /// With the lag that [`Self::observe`] returned.
-    pub(super) fn standing(&mut self, seen: Option<&Partition>, lag: Option<u64>, connected: bool) -> PartitionStanding {
+    pub(super) fn standing(
+        &mut self,
+        seen: Option<&Partition>,
+        lag: Option<u64>,
+        connected: bool,
+    ) -> PartitionStanding {
         // An end that may be old is not the end.
         let knows_end = connected && seen.is_some_and(|seen| self.end_of_log(seen).is_some());
         if lag == Some(0) && knows_end {

@@ -4,6 +4,7 @@ mod api;
 mod client;
 mod exposition;
 mod metrics;
+mod parts;
 mod probes;
 mod schema;
 

@@ -13,7 +13,7 @@ use rdkafka::{
 use sessionfold::{
     generate::GeneratedRecord,
     pipeline::Totals,
-    service::{Monitor, Service, Sweeper, convergent, open_store},
+    service::{ConsumerView, Monitor, Service, Sweeper, convergent, open_store},
     store::{BreakerState, Store},
     stream::Until,
 };
@@ -125,7 +125,8 @@ pub async fn work_through(
     let log = Log::default();
     let _capturing = log.capture();
     let at_work = AtWork::watch(store.clone(), service.monitor());
-    let mut sweeper = Sweeper::new(&config, store, convergent(&config), Arc::clone(&at_work.monitor.progress));
+    let view = Arc::new(ConsumerView::of(at_work.monitor.clone()));
+    let sweeper = Sweeper::new(&config, store, convergent(&config), view);
     let sending = send_slowly(deployment, sent, pause_between_sends);
     let (committed, progress) = (|| at_work.monitor.counts.totals().records(), &at_work.monitor.progress);
     let scenario = async {

@@ -5,6 +5,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,8 @@ pub struct Instance {
     process: Child,
     /// What it has said on standard error.
     log: Arc<Mutex<Vec<String>>>,
+    /// Ends when it has said everything.
+    listening: Option<JoinHandle<()>>,
 }
 
 impl Instance {
@@ -24,13 +27,21 @@ impl Instance {
         let log = Arc::<Mutex<Vec<String>>>::default();
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let kept = Arc::clone(&log);
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
-        Self { process, log }
+        let listen = move || lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
+        Self { process, log, listening: Some(std::thread::spawn(listen)) }
     }
 
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+        self.hear_out();
+    }
+
+    /// Its last words may still be on their way when it has ended.
+    fn hear_out(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            listening.join().unwrap();
+        }
     }
 
     /// Resident memory in MB; none once it has ended.
@@ -114,6 +125,7 @@ impl Instance {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
+                self.hear_out();
                 return status;
             }
             assert!(Instant::now() < deadline, "the program did not end within {patience:?}");

@@ -12,14 +12,13 @@ use serde_json::json;
 use crate::{
     cli::{
         CommandResult, Failure,
-        aggregators::with_aggregators,
         generate::topic_of_kind,
         terminal::{print, visible},
     },
     config::{Config, KafkaConfig, parse_duration},
     event::{Event, EventKind, EventTime, RedactedText, SessionId},
     fold::{SideAggregators, Status},
-    service::{NotFinalized, decoder, plan_end},
+    service::{NotFinalized, decoder, plan_end, with_aggregators},
     store::Store,
     stream::{Outgoing, Producer, StreamError},
 };

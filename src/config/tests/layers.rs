@@ -38,7 +38,7 @@ fn without_any_source_the_defaults_hold() {
     assert!(config.health.endpoints.is_empty() && config.warnings().is_empty());
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.log.filter, "info");
-    assert_eq!(config.shutdown.timeout, Duration::from_secs(8));
+    assert_eq!(config.shutdown.timeout, Duration::from_secs(5));
 }
 
 #[test]

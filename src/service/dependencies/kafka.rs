@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     config::KafkaConfig,
-    service::Monitor,
+    service::ConsumerView,
     stream::{StreamError, describe_topics},
 };
 
@@ -18,14 +18,14 @@ pub(super) struct Topics {
     kafka: KafkaConfig,
     names: Vec<String>,
     /// Of the consumer that reads them, where one does.
-    reader: Option<Monitor>,
+    reader: Option<Arc<ConsumerView>>,
     /// Librdkafka can't be told to stop waiting. Held while it does, so that no second question begins meanwhile.
     turn: Arc<Mutex<()>>,
 }
 
 impl Topics {
     /// None where there is no topic to ask for.
-    pub(super) fn new(kafka: &KafkaConfig, names: Vec<String>, reader: Option<Monitor>) -> Option<Self> {
+    pub(super) fn new(kafka: &KafkaConfig, names: Vec<String>, reader: Option<Arc<ConsumerView>>) -> Option<Self> {
         (!names.is_empty()).then(|| Self { kafka: kafka.clone(), names, reader, turn: Arc::default() })
     }
 
@@ -46,7 +46,7 @@ impl Topics {
             return Err(Fault::new(format!("missing: {}", missing.join(", "))));
         }
         let partitions = described.iter().filter_map(|(_, found)| *found).sum();
-        let lag = self.reader.as_ref().and_then(Monitor::lag);
+        let lag = self.reader.as_ref().and_then(|view| view.monitor().lag());
         Ok(Counted { partitions: Some(partitions), lag, ..Counted::default() })
     }
 }

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Authorization, Config, EndpointConfig, EndpointKind, Secret, Secrets};
 
-use super::Monitor;
+use super::{ConsumerView, Ended, Part, Stop};
 use http::Address;
 use kafka::Topics;
 use poll::{Schedule, poll};
@@ -68,9 +68,9 @@ enum Probe {
 }
 
 impl Dependencies {
-    /// Of a service with this monitor, which listens at this address.
-    pub fn new(config: &Config, monitor: &Monitor, listens_at: SocketAddr) -> Self {
-        let topics = Topics::new(&config.kafka, config.kafka.topics.clone(), Some(monitor.clone()));
+    /// Of the consumer of this view, in a program that listens at this address.
+    pub fn new(config: &Config, view: Arc<ConsumerView>, listens_at: SocketAddr) -> Self {
+        let topics = Topics::new(&config.kafka, config.kafka.topics.clone(), Some(view));
         let own_mcp = own_mcp(config.http.token.as_ref(), listens_at);
         let mut all = vec![
             Dependency::new("broker", "kafka", topics.map(Probe::Topics)),
@@ -92,7 +92,7 @@ impl Dependencies {
     }
 
     /// Asks each again and again, in a task of its own, for ever.
-    pub async fn run(&self) {
+    async fn ask_again_and_again(&self) {
         let mut tasks = JoinSet::new();
         for dependency in &self.all {
             tasks.spawn(Arc::clone(dependency).run(self.schedule, self.secrets.clone()));
@@ -105,6 +105,18 @@ impl Dependencies {
     /// How each stands now.
     pub fn reports(&self) -> Vec<DependencyReport> {
         self.all.iter().map(|dependency| dependency.report(self.schedule.interval)).collect()
+    }
+}
+
+impl Part for Dependencies {
+    const NAME: &'static str = "dependencies";
+
+    async fn run(&self, mut stop: Stop) -> Ended {
+        tokio::select! {
+            () = self.ask_again_and_again() => {}
+            () = stop.asked() => {}
+        }
+        Ended::Done
     }
 }
 

@@ -58,6 +58,8 @@ async fn every_documented_metric_is_there_with_its_type_and_labels_and_the_recor
         let families = scraped(&client).await;
         value(&families, "sessionfold_records_read_total", "") == 6.0
             && value(&families, "sessionfold_records_in_hand", "") == 0.0
+            // Lags are known once librdkafka has told how it stands, which it does once a second.
+            && families["sessionfold_partition_lag_records"].samples.len() == 4
             && !families["sessionfold_part_last_round_timestamp_seconds"].samples.is_empty()
     };
     until("all records are committed, and a round has ended", PATIENCE, all_in).await;

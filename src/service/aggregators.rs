@@ -1,4 +1,4 @@
-//! The choice of the sessions' aggregator, made once for all commands.
+//! The choice of the sessions' aggregator, made once for all that need one.
 
 /// Evaluates an expression with the aggregators that the configuration chooses.
 ///
@@ -20,4 +20,4 @@ macro_rules! with_aggregators {
     };
 }
 
-pub(super) use with_aggregators;
+pub(crate) use with_aggregators;

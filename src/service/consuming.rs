@@ -1,0 +1,124 @@
+//! The part that consumes.
+
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    config::Config,
+    fold::{Aggregators, SideAggregators},
+    pipeline::{PipelineError, Totals},
+    store::{Failure, Store},
+    stream::{Departure, Until},
+};
+
+use super::{
+    Configured, ConsumerView, Ended, Health, Part, Service, Stop, adopt_generation, aggregators::with_aggregators,
+    renewed,
+};
+
+/// How long a consumer that has ended may take to leave its group. Longer than librdkafka waits for the brokers.
+const DEPARTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Consumes with the live generation's settings. Each life is a consumer of its own, which begins at the checkpoints.
+#[derive(Debug)]
+pub struct Consuming {
+    config: Config,
+    store: Store,
+    sides: SideAggregators,
+    until: Until,
+    view: Arc<ConsumerView>,
+    health: Option<Arc<Health>>,
+    /// The departure of the consumer of the life before.
+    departure: Mutex<Option<Departure>>,
+    outcome: OnceLock<Totals>,
+}
+
+impl Consuming {
+    /// By the configuration as it was loaded.
+    pub fn new(config: &Config, store: Store, sides: SideAggregators, until: Until, view: Arc<ConsumerView>) -> Self {
+        let (config, departure, outcome) = (config.clone(), Mutex::default(), OnceLock::new());
+        Self { config, store, sides, until, view, health: None, departure, outcome }
+    }
+
+    /// Counts as down where this finds that work stands still.
+    #[must_use]
+    pub fn watched_by(self, health: Arc<Health>) -> Self {
+        Self { health: Some(health), ..self }
+    }
+
+    /// What became of all records; none before it has ended in good order.
+    pub fn outcome(&self) -> Option<&Totals> {
+        self.outcome.get()
+    }
+
+    async fn consume<A: Configured>(
+        &self,
+        store: Store,
+        aggregators: Aggregators<A>,
+        stop: &mut Stop,
+    ) -> Result<Totals, PipelineError> {
+        for incomplete in store.incomplete_aggregators(&aggregators).await? {
+            tracing::warn!("{incomplete}; `sessionfold verify --repair` folds all again");
+        }
+        let before = self.view.monitor();
+        let mut service = Service::start_after(&before, &self.config, store, aggregators, self.until)?;
+        let monitor = service.monitor();
+        self.view.turn_to(monitor.clone());
+        *self.departure.lock().unwrap_or_else(PoisonError::into_inner) = service.departure();
+        tracing::info!(group = self.config.kafka.group_id, topics = self.config.kafka.topics.len(), "started");
+        let renew = async |bound: &Store| renewed(&self.config, bound, &self.sides).await;
+        let mut running = std::pin::pin!(service.run_renewed(renew));
+        tokio::select! {
+            result = &mut running => return result,
+            () = stop.asked() => monitor.stopper.stop(),
+        }
+        running.await
+    }
+
+    /// Until there is no other generation to go on with.
+    async fn consume_generations(&self, stop: &mut Stop) -> Result<Totals, PipelineError> {
+        loop {
+            let (config, bound) = adopt_generation(self.config.clone(), &self.store).await?;
+            let result = with_aggregators!(config, self.sides.clone(), |aggregators| {
+                self.consume(bound.clone(), aggregators, stop).await
+            });
+            if result.is_ok() || stop.is_asked() || !bound.is_outdated().await {
+                return result;
+            }
+            tracing::info!("a generation of another aggregator was promoted: starting again with it");
+        }
+    }
+}
+
+impl Part for Consuming {
+    const NAME: &'static str = "consumer";
+
+    async fn run(&self, mut stop: Stop) -> Ended {
+        let before = self.departure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(before) = before
+            && tokio::time::timeout(DEPARTS_WITHIN, before.happened()).await.is_err()
+        {
+            // It may hold partitions that the next one would then not be given.
+            return Ended::Hopeless("the consumer's polling thread doesn't end".into());
+        }
+        match self.consume_generations(&mut stop).await {
+            Ok(totals) => {
+                // Set once: it is done with that.
+                let _ = self.outcome.set(totals);
+                Ended::Done
+            }
+            Err(PipelineError::Stream(error)) if error.may_pass() => Ended::Failed(error.to_string()),
+            Err(PipelineError::Store(error)) if error.failure != Failure::Setup => Ended::Failed(error.to_string()),
+            Err(error) => Ended::Hopeless(error.into()),
+        }
+    }
+
+    fn probe(&self) -> Result<(), String> {
+        match &self.health {
+            Some(health) => health.why_stuck().map_or(Ok(()), Err),
+            None => Ok(()),
+        }
+    }
+}
