@@ -252,7 +252,7 @@ mod tests {
     fn how_far_it_is_behind_begins_where_the_end_was_last_reached_or_with_a_later_record() {
         let mut reading = reading_at(100);
         let seen = |hi_offset| Partition { next_offset: 100, eof_offset: 100, hi_offset, ..Partition::default() };
-        let mut look = |reading: &mut Reading, seen: Partition, connected| {
+        let look = |reading: &mut Reading, seen: Partition, connected| {
             let lag = reading.observe(&seen, false);
             reading.standing(Some(&seen), lag, connected)
         };
@@ -270,9 +270,9 @@ mod tests {
         assert_eq!((one_more.lag, one_more.last_at_end), (Some(1), Some(reached)));
         assert_eq!(one_more.behind(later(2)), Some(Duration::from_secs(2)));
         let read_at = |seconds| RecordTimestamp::from_millis(later(seconds).timestamp_millis());
-        one_more.last_record_at = Some(read_at(-3_600));
+        one_more.last_record_at = read_at(-3_600);
         assert_eq!(one_more.behind(later(2)), Some(Duration::from_secs(2)), "that record was before the end");
-        one_more.last_record_at = Some(read_at(10));
+        one_more.last_record_at = read_at(10);
         assert_eq!(one_more.behind(later(30)).unwrap().as_secs(), 20);
         assert_eq!(one_more.behind(later(0)), Some(Duration::ZERO), "a clock that is ahead");
         let unknown = PartitionStanding { last_record_at: None, last_at_end: None, ..one_more };

@@ -2,6 +2,9 @@
 
 mod api;
 mod client;
+mod dependencies;
+mod echo;
+mod endpoint;
 mod exposition;
 mod metrics;
 mod parts;

@@ -62,3 +62,20 @@ fn in_words(error: &StreamError) -> Fault {
         _ => Fault::new("librdkafka can't ask; the log says why"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_broker_or_librdkafka_says_is_not_passed_on() {
+        let last_error = Some("SASL authentication error: hunter2 is no password".to_owned());
+        for error in [
+            StreamError::Unreachable { brokers: "b:9092".to_owned(), waited: Duration::from_secs(30), last_error },
+            StreamError::Client("hunter2".to_owned()),
+        ] {
+            let said = in_words(&error).to_string();
+            assert!(!said.contains("hunter2") && said.contains("log"), "{said}");
+        }
+    }
+}
