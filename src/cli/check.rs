@@ -19,6 +19,9 @@ pub(super) async fn execute(config: Result<Config, Failure>) -> CommandResult {
         }
     };
     print_line("configuration", &Ok(format!("group {}, aggregator {}", config.kafka.group_id, config.aggregator.kind)));
+    for warning in config.warnings() {
+        println!("warn   {:<14} {warning}", "configuration");
+    }
     let store = open_store(&config);
     let findings = preflight(&config, &store, false).await;
     store.close().await;

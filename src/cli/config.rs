@@ -7,6 +7,7 @@ use crate::config::Config;
 use super::CommandResult;
 
 pub(super) fn execute(config: &Config) -> CommandResult {
+    config.warnings().iter().for_each(|warning| eprintln!("sessionfold: {warning}"));
     print!("{}", config.render());
     Ok(ExitCode::SUCCESS)
 }

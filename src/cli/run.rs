@@ -12,8 +12,8 @@ use crate::{
     pipeline::Totals,
     serve::{Http, Listener, Observed},
     service::{
-        ConsumerView, Consuming, Health, Part, Retention, SupervisionError, Supervisor, SweepPart, open_store,
-        preflight,
+        ConsumerView, Consuming, Dependencies, Health, Part, Retention, SupervisionError, Supervisor, SweepPart,
+        open_store, preflight,
     },
     store::Store,
     stream::Until,
@@ -37,6 +37,7 @@ const PREFLIGHT_DEADLINE: Duration = Duration::from_secs(60);
 
 pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregators) -> CommandResult {
     logging::start(&config.log)?;
+    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut signals = Signals::new()?;
     let listening = Listening::begin(&config).await?;
     let store = open_store(&config);
@@ -97,9 +98,11 @@ impl Running {
             let parts = if args.drain { Vec::new() } else { parts.to_vec() };
             let health = Arc::new(Health::new(config, Arc::clone(&view), store.clone(), Arc::clone(&board)));
             consuming = consuming.watched_by(Arc::clone(&health));
-            let (health_seen, view) = (Arc::clone(&health), Arc::clone(&view));
-            let observed = Observed::new(config, view, board, health_seen, store.clone(), parts, since)?;
+            let dependencies = Arc::new(Dependencies::new(config, Arc::clone(&view), listener.address()?));
+            let (view, seen) = (Arc::clone(&view), (Arc::clone(&health), Arc::clone(&dependencies)));
+            let observed = Observed::new(config, view, board, seen, store.clone(), parts, since)?;
             supervisor.keep(health);
+            supervisor.keep(dependencies);
             supervisor.keep(Arc::new(Http::new(listener, observed)));
         }
         let consuming = Arc::new(consuming);

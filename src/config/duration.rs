@@ -1,6 +1,6 @@
 //! Durations as people write them: `"100ms"`, `"60s"`, `"1h30m"`.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use super::error::{Refusal, quoted};
 
@@ -40,6 +40,16 @@ pub fn parse(text: &str) -> Result<Duration, Refusal> {
             return Ok(Duration::from_millis(total));
         }
     }
+}
+
+/// Reads a duration within limits.
+pub(super) fn within(text: &str, limits: &RangeInclusive<Duration>) -> Result<Duration, Refusal> {
+    let duration = parse(text)?;
+    if limits.contains(&duration) {
+        return Ok(duration);
+    }
+    let (least, most) = (shown(*limits.start()), shown(*limits.end()));
+    Err(Refusal::new(format!("{} is out of range", quoted(text)), format!("allowed: {least} to {most}")))
 }
 
 /// The refusal of a bare number, which says what to write instead.

@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::{Table, Value as Toml};
 
 use super::client;
+use super::endpoints;
 use super::error::{ConfigError, Origin, Refusal};
 use super::keys::Keys;
 use super::layers::{Layer, Raw};
@@ -27,9 +28,10 @@ pub(super) fn layer_of(table: &Table, keys: &Keys, origin: &Origin) -> Result<La
 }
 
 fn walk(layer: &mut Layer, name: &str, value: &Toml, keys: &Keys, origin: &Origin) -> Result<(), ConfigError> {
-    // Below kafka.client a dotted key has made tables of its own: sasl.password is `password` in `sasl`.
+    // Below kafka.client a dotted key has made tables of its own: sasl.password is `password` in `sasl`. And each endpoint
+    // has one.
     let is_section = keys.is_section(name);
-    let known_table = is_section || name.starts_with(client::PREFIX);
+    let known_table = is_section || name.starts_with(client::PREFIX) || name.starts_with(endpoints::PREFIX);
     match value {
         Toml::Table(inner) if known_table => {
             for (key, value) in inner {

@@ -7,9 +7,9 @@ use toml::{Table, Value as Toml};
 use super::error::{Refusal, quoted};
 use super::secret::Secret;
 use super::settings::Value;
-use super::{client, duration};
+use super::{client, duration, endpoints};
 
-/// Keys whose value is a secret. (Client properties have a rule of their own.)
+/// Keys whose value is a secret. (Client properties and endpoints have rules of their own.)
 const SECRETS: [&str; 2] = ["postgres.url", "http.token"];
 
 /// What a key's value must be.
@@ -80,6 +80,9 @@ impl Keys {
     }
 
     fn kind(&self, key: &str) -> Option<Kind> {
+        if let Some(rest) = key.strip_prefix(endpoints::PREFIX) {
+            return endpoints::kind(rest);
+        }
         match key.strip_prefix(client::PREFIX) {
             Some(property) if client::is_secret(property) => Some(Kind::Secret),
             Some(_) => Some(Kind::Property),
@@ -87,7 +90,7 @@ impl Keys {
         }
     }
 
-    /// Every name that may be written, but for the client's properties.
+    /// Every name that may be written, but for the client's properties and what belongs to endpoints.
     pub(super) fn names(&self) -> impl Iterator<Item = String> {
         let files = SECRETS.iter().map(|key| format!("{key}_file"));
         self.kinds.keys().cloned().chain(files)
@@ -95,6 +98,10 @@ impl Keys {
 
     /// The known name that `name` was probably meant to be.
     pub(super) fn nearest(&self, name: &str) -> Option<String> {
+        if let Some((endpoint, field)) = name.strip_prefix(endpoints::PREFIX).and_then(|rest| rest.rsplit_once('.')) {
+            let nearest = endpoints::FIELDS.into_iter().min_by_key(|known| distance(field, known))?;
+            return Some(format!("{}{endpoint}.{nearest}", endpoints::PREFIX));
+        }
         let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
         let written = last(name);
         let rank = |known: &String| match distance(name, known) {

@@ -6,20 +6,25 @@
 
 mod client;
 mod duration;
+mod endpoint_url;
+mod endpoints;
 mod environment;
 mod error;
 mod file;
 mod flags;
+mod health;
 mod http;
 mod kafka;
 mod kafka_security;
 mod keys;
 mod layers;
+mod lenient;
 mod mcp;
 mod postgres;
 mod render;
 mod schema;
 mod secret;
+mod secrets;
 mod sections;
 mod settings;
 mod supervisor;
@@ -30,16 +35,21 @@ use std::path::PathBuf;
 
 pub use client::ClientValue;
 pub use duration::parse as parse_duration;
+pub use endpoint_url::EndpointUrl;
+pub use endpoints::{Authorization, EndpointConfig, EndpointKind, EndpointName};
 pub use error::{ConfigError, Origin, Refusal};
+pub use health::HealthConfig;
 pub use http::HttpConfig;
 pub use kafka::KafkaConfig;
+pub use lenient::Warning;
 pub use mcp::McpConfig;
 pub use postgres::PostgresUrl;
 pub use schema::SchemaName;
 pub use secret::Secret;
+pub use secrets::Secrets;
 pub use sections::{
-    AggregatorConfig, AggregatorKind, BatchConfig, BreakerConfig, EventsConfig, HealthConfig, LogConfig, LogFormat,
-    PostgresConfig, RetentionConfig, ShutdownConfig, SweepConfig,
+    AggregatorConfig, AggregatorKind, BatchConfig, BreakerConfig, EventsConfig, LogConfig, LogFormat, PostgresConfig,
+    RetentionConfig, ShutdownConfig, SweepConfig,
 };
 pub use supervisor::SupervisorConfig;
 
@@ -75,6 +85,7 @@ pub struct Config {
     /// `[shutdown]`
     pub shutdown: ShutdownConfig,
     rendered: String,
+    warnings: Vec<Warning>,
 }
 
 /// Where the configuration comes from, beside the defaults.
@@ -104,14 +115,17 @@ impl Config {
         if let Some(path) = path {
             settings.overlay(file::layer(&path, &keys)?);
         }
-        settings.overlay(environment::layer(&sources.environment, &keys)?);
-        settings.overlay(flags::layer(&sources.flags, &keys)?);
+        let mut environment = environment::layer(&sources.environment, &keys)?;
+        let flags = flags::layer(&sources.flags, &keys)?;
+        let warnings = lenient::pass_over(&mut environment, &flags);
+        settings.overlay(environment);
+        settings.overlay(flags);
         settings.read_secret_files()?;
         let rendered = render::render(&settings);
-        Self::typed(settings, rendered)
+        Self::typed(settings, rendered, warnings)
     }
 
-    fn typed(mut settings: settings::Settings, rendered: String) -> Result<Self, ConfigError> {
+    fn typed(mut settings: settings::Settings, rendered: String, warnings: Vec<Warning>) -> Result<Self, ConfigError> {
         let config = Self {
             kafka: KafkaConfig::read(&mut settings)?,
             postgres: PostgresConfig::read(&mut settings)?,
@@ -128,6 +142,7 @@ impl Config {
             log: LogConfig::read(&mut settings)?,
             shutdown: ShutdownConfig::read(&mut settings)?,
             rendered,
+            warnings,
         };
         // A key that stands in default.toml and that no section reads would be accepted and do nothing.
         debug_assert!(settings.is_empty(), "keys that no section reads");
@@ -138,5 +153,15 @@ impl Config {
     /// it. Made at load, so a field changed since doesn't show.
     pub fn render(&self) -> String {
         self.rendered.clone()
+    }
+
+    /// What was passed over when it was loaded, for somebody to read.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// All secrets in it.
+    pub fn secrets(&self) -> Secrets {
+        Secrets::of(self)
     }
 }

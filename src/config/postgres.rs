@@ -2,6 +2,7 @@
 
 use std::{fmt, fs};
 
+use percent_encoding::percent_decode_str;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::error::Refusal;
@@ -51,6 +52,16 @@ impl PostgresUrl {
     /// libpq's: `PGPASSWORD`, `PGSSLMODE` and the like, and the password file.
     pub fn options(&self) -> &PgConnectOptions {
         &self.options
+    }
+
+    /// The passwords in it, as they are written and as they are meant.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        let Some(parts) = Parts::of(self.expose()) else { return vec![self.url.clone()] };
+        let of_user = parts.user.and_then(|user| user.split_once(':')).map(|(_, password)| password);
+        let of_query = parts.parameters().filter(|(name, _)| MASKED.contains(name)).map(|(_, value)| value);
+        let written = of_user.into_iter().chain(of_query);
+        let meant = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        written.flat_map(|text| [text.to_owned(), meant(text)]).map(Secret::from).collect()
     }
 
     /// The URL itself, password and all.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use toml::Value as Toml;
 
 use super::client;
+use super::endpoint_url;
+use super::endpoints;
 use super::error::Origin;
 use super::postgres;
 use super::secret::MASK;
@@ -33,7 +35,9 @@ fn split(key: &str) -> (&str, String) {
     if let Some(property) = key.strip_prefix(client::PREFIX) {
         return (client::PREFIX.trim_end_matches('.'), format!("{property:?}"));
     }
-    let (section, name) = key.split_once('.').unwrap_or(("", key));
+    let endpoint = key.starts_with(endpoints::PREFIX);
+    let split = if endpoint { key.rsplit_once('.') } else { key.split_once('.') };
+    let (section, name) = split.unwrap_or(("", key));
     (section, name.to_owned())
 }
 
@@ -43,8 +47,9 @@ fn shown(key: &str, value: &Value) -> Toml {
         Value::Boolean(flag) => Toml::Boolean(*flag),
         Value::Text(text) => Toml::String(text.clone()),
         Value::List(items) => Toml::Array(items.iter().cloned().map(Toml::String).collect()),
-        // Only the URL has parts that are worth showing.
+        // Only URLs have parts that are worth showing.
         Value::Secret(url) if key == "postgres.url" => Toml::String(postgres::masked(url)),
+        Value::Secret(url) if endpoints::is_url(key) => Toml::String(endpoint_url::masked(url)),
         // That there is none is no secret.
         Value::Secret(secret) if secret.expose().is_empty() => Toml::String(String::new()),
         Value::Secret(_) | Value::SecretFile(_) => Toml::String(MASK.to_owned()),

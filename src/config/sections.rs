@@ -263,20 +263,6 @@ impl BatchConfig {
     }
 }
 
-/// `[health]`: when the program counts as stuck.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthConfig {
-    /// 1s to an hour.
-    pub stalled_after: Duration,
-}
-
-impl HealthConfig {
-    pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
-        let limits = Duration::from_secs(1)..=MINUTE * 60;
-        Ok(Self { stalled_after: settings.duration("health.stalled_after", limits)? })
-    }
-}
-
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {

@@ -117,14 +117,7 @@ impl Settings {
     }
 
     pub(super) fn duration(&mut self, key: &str, limits: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
-        self.text(key, |text| {
-            let duration = duration::parse(&text)?;
-            if limits.contains(&duration) {
-                return Ok(duration);
-            }
-            let (least, most) = (duration::shown(*limits.start()), duration::shown(*limits.end()));
-            Err(Refusal::new(format!("{} is out of range", quoted(&text)), format!("allowed: {least} to {most}")))
-        })
+        self.text(key, |text| duration::within(&text, &limits))
     }
 
     /// A list without empty items and without duplicates.
@@ -151,19 +144,20 @@ impl Settings {
         })
     }
 
+    /// All settings whose key begins like this, by the rest of the key.
+    pub(super) fn take_below(&mut self, prefix: &str) -> Vec<(String, Entry)> {
+        let taken = self.entries.extract_if(.., |key: &String, _: &mut Entry| key.starts_with(prefix));
+        taken.filter_map(|(key, entry)| Some((key.strip_prefix(prefix)?.to_owned(), entry))).collect()
+    }
+
     /// All properties for librdkafka, by their own names.
     pub(super) fn client(&mut self) -> BTreeMap<String, client::ClientValue> {
-        let ours = |key: &String, _: &mut Entry| key.starts_with(client::PREFIX);
-        let taken = self.entries.extract_if(.., ours);
-        let property = |(key, entry): (String, Entry)| {
-            let value = match entry.value {
-                Value::Text(text) => client::ClientValue::Plain(text),
-                Value::Secret(secret) => client::ClientValue::Secret(secret),
-                _ => return None,
-            };
-            Some((key.strip_prefix(client::PREFIX)?.to_owned(), value))
+        let property = |(name, entry): (String, Entry)| match entry.value {
+            Value::Text(text) => Some((name, client::ClientValue::Plain(text))),
+            Value::Secret(secret) => Some((name, client::ClientValue::Secret(secret))),
+            _ => None,
         };
-        taken.filter_map(property).collect()
+        self.take_below(client::PREFIX).into_iter().filter_map(property).collect()
     }
 }
 

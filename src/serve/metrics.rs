@@ -7,7 +7,12 @@ use std::{
 
 use axum::{extract::State, http::header, response::IntoResponse};
 
-use crate::{event::Reason, pipeline::Station, service::PartState, store::BreakerState};
+use crate::{
+    event::Reason,
+    pipeline::Station,
+    service::{PartState, Status},
+    store::BreakerState,
+};
 
 use super::{
     Observed,
@@ -30,6 +35,7 @@ fn text(observed: &Observed) -> String {
     transactions(&mut out, observed);
     postgres(&mut out, observed);
     parts(&mut out, observed);
+    dependencies(&mut out, observed);
     requests(&mut out, observed);
     calls(&mut out, observed);
     out.into_text()
@@ -150,7 +156,7 @@ fn partitions(out: &mut Exposition, observed: &Observed) {
     let mut behind = out.family(
         Kind::Gauge,
         "sessionfold_partition_seconds_behind",
-        "How old the last record is that was read of the partition; 0 where it was read to its end.",
+        "How long the partition's next unread record can have waited at most; 0 where it was read to its end.",
     );
     for (topic, partition, of) in &all {
         if let Some(seconds) = seconds_behind(of) {
@@ -258,6 +264,30 @@ fn parts(out: &mut Exposition, observed: &Observed) {
         out.family(Kind::Gauge, "sessionfold_part_last_round_failed", "1 if a part's last round failed, else 0.");
     for (name, report) in &observed.parts {
         failed.sample(&[("part", name)], u8::from(report.last().error.is_some()));
+    }
+}
+
+fn dependencies(out: &mut Exposition, observed: &Observed) {
+    let all = observed.dependencies.reports();
+    let mut up = out.family(
+        Kind::Gauge,
+        "sessionfold_dependency_up",
+        "1 if a dependency is connected, 0 if not; missing where it is not configured.",
+    );
+    for report in all.iter().filter(|report| report.status != Status::Unhealthy) {
+        let labels = [("name", report.name.as_str()), ("kind", report.kind)];
+        up.sample(&labels, u8::from(report.status == Status::Connected));
+    }
+    let mut age = out.family(
+        Kind::Gauge,
+        "sessionfold_dependency_last_check_age_seconds",
+        "How long ago a dependency was last asked; missing before the first answer.",
+    );
+    for report in &all {
+        if let Some(snapshot) = &report.snapshot {
+            let labels = [("name", report.name.as_str()), ("kind", report.kind)];
+            age.sample(&labels, snapshot.at.elapsed().as_secs_f64());
+        }
     }
 }
 

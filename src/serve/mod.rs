@@ -39,8 +39,8 @@ use axum::{
 };
 
 use crate::{
-    config::{Config, HttpConfig},
-    service::{Board, ConsumerView, Health, Monitor, PartReport, open_store_with},
+    config::{Config, HttpConfig, Secrets},
+    service::{Board, ConsumerView, Dependencies, Health, Monitor, PartReport, open_store_with},
     store::Store,
 };
 
@@ -64,17 +64,21 @@ pub struct Observed {
     /// The consumer's: looked at, never used.
     pub store: Store,
     pub health: Arc<Health>,
+    pub dependencies: Arc<Dependencies>,
     /// What works in rounds beside the consumer, by name.
     pub parts: Vec<(&'static str, Arc<PartReport>)>,
     pub group_id: String,
     pub started_at: SystemTime,
+    /// What must not be told, whoever's words it is in.
+    secrets: Secrets,
     reader: Reader,
     mcp: Arc<Mcp>,
     requests: RequestCounts,
 }
 
 impl Observed {
-    /// Of the consumer of this view, which has this store, as this health sees it.
+    /// Of the consumer of this view, which has this store, as its health and that of its dependencies are
+    /// seen.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -82,7 +86,7 @@ impl Observed {
         config: &Config,
         view: Arc<ConsumerView>,
         board: Arc<Board>,
-        health: Arc<Health>,
+        (health, dependencies): (Arc<Health>, Arc<Dependencies>),
         store: Store,
         parts: Vec<(&'static str, Arc<PartReport>)>,
         started_at: SystemTime,
@@ -95,6 +99,7 @@ impl Observed {
         };
         Ok(Self {
             health,
+            dependencies,
             view,
             board,
             store,
@@ -103,6 +108,7 @@ impl Observed {
             started_at,
             reader: Reader::start("http-read", open_store_with(config, CONNECTIONS, config.http.timeout))?,
             mcp: Arc::new(Mcp::beside(config, running)?),
+            secrets: config.secrets(),
             requests: RequestCounts::default(),
         })
     }

@@ -1,6 +1,6 @@
 //! `/livez`, `/readyz`, `/healthz`: answered from what is known, at once.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     record::TopicPartition,
-    service::{Board, LastRound, PartStanding},
+    service::{DependencyReport, LastRound, PartStanding, Snapshot},
     store::{BreakerState, MigrationState},
     stream::PartitionStanding,
 };
@@ -46,7 +46,7 @@ pub(super) async fn health(State(observed): State<Arc<Observed>>) -> Json<Value>
         ("postgres", postgres(&observed)),
         ("breaker", breaker(&observed)),
     ]);
-    components.extend(observed.parts.iter().map(|(name, report)| (*name, part(&report.last()))));
+    components.extend(observed.parts.iter().map(|(name, report)| (*name, part(&observed, &report.last()))));
     Json(json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
@@ -54,7 +54,8 @@ pub(super) async fn health(State(observed): State<Arc<Observed>>) -> Json<Value>
         "not_live": live,
         "not_ready": ready,
         "components": components,
-        "parts": parts(&observed.board),
+        "dependencies": observed.dependencies.reports().iter().map(dependency).collect::<Vec<_>>(),
+        "parts": parts(&observed),
         "restarts": observed.board.restarts(),
     }))
 }
@@ -89,13 +90,9 @@ fn partition((partition, standing): (&TopicPartition, &PartitionStanding)) -> Va
     })
 }
 
-/// How old the last record is that was read, where there are more; none where nobody knows.
+/// As [`PartitionStanding::behind`] at this moment.
 pub(super) fn seconds_behind(standing: &PartitionStanding) -> Option<f64> {
-    if standing.lag? == 0 {
-        return Some(0.0);
-    }
-    let behind = Utc::now() - standing.last_record_at?.as_utc()?;
-    Some(behind.to_std().unwrap_or_default().as_secs_f64())
+    standing.behind(Utc::now()).map(|behind| behind.as_secs_f64())
 }
 
 fn broker(observed: &Observed) -> Value {
@@ -120,7 +117,7 @@ fn postgres(observed: &Observed) -> Value {
     json!({
         "connected": postgres.connected,
         "last_check_at": postgres.last_check_at.map(text),
-        "last_error": postgres.last_error,
+        "last_error": told(observed, postgres.last_error.as_deref()),
         "migrations": migrations,
         "connections": pool.open,
         "connections_idle": pool.idle,
@@ -138,24 +135,47 @@ fn breaker(observed: &Observed) -> Value {
 }
 
 /// What the supervisor says of each part of the program.
-fn parts(board: &Board) -> Value {
+fn parts(observed: &Observed) -> Value {
     let part = |standing: &PartStanding| {
         json!({
             "state": standing.state.as_str(),
             "since": text(ago(standing.since)),
             "restarts": standing.restarts,
-            "last_error": standing.last_error,
+            "last_error": told(observed, standing.last_error.as_deref()),
         })
     };
-    board.parts().iter().map(|(name, standing)| ((*name).to_owned(), part(standing))).collect::<Map<_, _>>().into()
+    observed
+        .board
+        .parts()
+        .iter()
+        .map(|(name, standing)| ((*name).to_owned(), part(standing)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
-fn part(last: &LastRound) -> Value {
+fn part(observed: &Observed, last: &LastRound) -> Value {
     json!({
         "connected": last.at.is_some() && last.error.is_none(),
         "last_check_at": last.at.map(text),
-        "last_error": last.error,
+        "last_error": told(observed, last.error.as_deref()),
     })
+}
+
+fn dependency(report: &DependencyReport) -> Value {
+    let DependencyReport { name, kind, status, snapshot } = report;
+    let mut value = json!(snapshot.as_ref().map(|snapshot| snapshot.counted).unwrap_or_default());
+    value["name"] = json!(name);
+    value["kind"] = json!(kind);
+    value["status"] = json!(status.to_string());
+    value["connected"] = json!(snapshot.as_ref().is_some_and(Snapshot::is_connected));
+    value["last_check_at"] = json!(snapshot.as_ref().map(|snapshot| text(snapshot.last_check_at)));
+    value["last_error"] = json!(snapshot.as_ref().and_then(|snapshot| snapshot.last_error.as_deref()));
+    value
+}
+
+/// An error without the secrets that whoever is at the other end may have put into it.
+fn told<'e>(observed: &Observed, error: Option<&'e str>) -> Option<Cow<'e, str>> {
+    error.map(|error| observed.secrets.mask(error))
 }
 
 pub(super) fn ago(at: Instant) -> DateTime<Utc> {

@@ -87,6 +87,10 @@ impl Health {
             ticks.tick().await;
             let answer = tokio::time::timeout(PATIENCE, self.probe.migration_state()).await;
             let answer = answer.unwrap_or_else(|_| Err(StoreError::silent()));
+            if answer.is_ok() {
+                // Idle, the consumer wouldn't ask for long, and be unready for so long.
+                self.store.note_sign_of_life();
+            }
             self.look(&mut watchdog, answer);
         }
     }

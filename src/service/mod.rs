@@ -4,6 +4,7 @@
 mod aggregators;
 mod consumer_view;
 mod consuming;
+mod dependencies;
 mod finalize;
 mod generation;
 mod health;
@@ -19,6 +20,7 @@ mod watchdog;
 pub(crate) use aggregators::with_aggregators;
 pub use consumer_view::ConsumerView;
 pub use consuming::Consuming;
+pub use dependencies::{Counted, Dependencies, DependencyReport, Snapshot, Status};
 pub use finalize::{NotFinalized, plan_end};
 pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, renewed, settings_of};
 pub use health::{Health, PostgresHealth};

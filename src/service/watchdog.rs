@@ -131,6 +131,7 @@ mod tests {
             position: Some(NextOffset::new(7)),
             lag: Some(5),
             last_record_at: None,
+            last_at_end: None,
             halted: false,
             connected: true,
         }

@@ -93,8 +93,8 @@ impl Rules {
         Self { options, state: State::Closed, failures: BTreeMap::new(), generation: 0, openings: 0 }
     }
 
-    /// Lets an attempt through, with the generation that its outcome belongs to; or says how long to wait.
-    fn admit(&mut self, now: Instant) -> Result<u64, Duration> {
+    /// Half-open once its time is over; until then, for how long it stays open.
+    fn half_open(&mut self, now: Instant) -> Result<(), Duration> {
         if let State::Open { since } = self.state {
             let left = self.options.open_for.saturating_sub(now.saturating_duration_since(since));
             if !left.is_zero() {
@@ -102,6 +102,12 @@ impl Rules {
             }
             self.enter(State::HalfOpen { successes: 0, probing: false });
         }
+        Ok(())
+    }
+
+    /// Lets an attempt through, with the generation that its outcome belongs to; or says how long to wait.
+    fn admit(&mut self, now: Instant) -> Result<u64, Duration> {
+        self.half_open(now)?;
         if let State::HalfOpen { probing, .. } = &mut self.state
             && std::mem::replace(probing, true)
         {
@@ -187,6 +193,14 @@ impl Breaker {
         Ok(Permit { breaker: self, generation, outcome: Outcome::Abandoned, cause: None })
     }
 
+    /// Postgres answered somebody who doesn't ask through here. That makes it half-open, if its time is over, without the
+    /// next attempt, for which one who has nothing to do would wait long. It closes nothing: only what failed can tell
+    /// that it succeeds again.
+    pub(super) fn note_sign_of_life(&self) {
+        // Open for a while yet, it stays so.
+        let _ = self.rules().half_open(Instant::now());
+    }
+
     pub(super) fn report(&self) -> BreakerReport {
         self.rules().report()
     }
@@ -257,15 +271,18 @@ mod tests {
         Attempt(Outcome),
         /// Half of the time for which it is open.
         Wait,
+        /// Postgres answers somebody else.
+        SignOfLife,
     }
 
-    const STEPS: [Step; 6] = [
+    const STEPS: [Step; 7] = [
         Step::Attempt(Outcome::Answered(READ)),
         Step::Attempt(Outcome::Failed(READ)),
         Step::Attempt(Outcome::Answered(WRITE)),
         Step::Attempt(Outcome::Failed(WRITE)),
         Step::Attempt(Outcome::Abandoned),
         Step::Wait,
+        Step::SignOfLife,
     ];
 
     /// The attempts of these names since their last success: all failed.
@@ -286,7 +303,12 @@ mod tests {
                     waits += 1;
                     continue;
                 }
-                Step::Attempt(_) if state == BreakerState::Open && waits < 2 => continue,
+                _ if state == BreakerState::Open && waits < 2 => continue,
+                Step::SignOfLife if state == BreakerState::Open => {
+                    state = BreakerState::HalfOpen;
+                    continue;
+                }
+                Step::SignOfLife => continue,
                 Step::Attempt(outcome) => *outcome,
             };
             if state == BreakerState::Open {
@@ -320,12 +342,13 @@ mod tests {
     fn after_every_sequence_of_seven_steps_it_is_what_its_definition_says() {
         for (failures, successes) in [(1, 1), (2, 1), (3, 2)] {
             let options = options(failures, successes);
-            for number in 0..6_usize.pow(7) {
-                let steps: Vec<Step> = (0..7).map(|digit| STEPS[number / 6_usize.pow(digit) % 6]).collect();
+            for number in 0..7_usize.pow(7) {
+                let steps: Vec<Step> = (0..7).map(|digit| STEPS[number / 7_usize.pow(digit) % 7]).collect();
                 let (mut rules, mut now) = (Rules::new(options), Instant::now());
                 for step in &steps {
                     match step {
                         Step::Wait => now += OPEN_FOR / 2,
+                        Step::SignOfLife => drop(rules.half_open(now)),
                         Step::Attempt(outcome) => {
                             if let Ok(generation) = rules.admit(now) {
                                 rules.settle(generation, *outcome, now);

@@ -203,6 +203,11 @@ impl Store {
         self.transactions.breaker()
     }
 
+    /// Postgres answered over a connection of somebody else's: an open circuit breaker whose time is over becomes half-open.
+    pub fn note_sign_of_life(&self) {
+        self.transactions.note_sign_of_life();
+    }
+
     /// Closes the connections, in good order where that takes less than a second.
     pub async fn close(&self) {
         if tokio::time::timeout(Duration::from_secs(1), self.transactions.pool().close()).await.is_err() {

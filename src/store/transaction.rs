@@ -101,6 +101,10 @@ impl Transactions {
         self.breaker.report()
     }
 
+    pub(super) fn note_sign_of_life(&self) {
+        self.breaker.note_sign_of_life();
+    }
+
     pub(super) fn pool(&self) -> &PgPool {
         &self.pool
     }

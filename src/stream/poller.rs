@@ -323,7 +323,7 @@ impl Poller {
                 statistics.brokers.values().any(|broker| broker.nodeid == seen.leader && is_up(broker))
             });
             let lag = seen.and_then(|seen| reading.observe(seen, paused));
-            standing.partitions.insert(partition.clone(), reading.standing(lag, connected));
+            standing.partitions.insert(partition.clone(), reading.standing(seen, lag, connected));
             let Some(seen) = seen else { continue };
             if lag.is_some() && connected {
                 ends.extend(reading.end_of_log(seen).map(|end| (partition.clone(), end)));
@@ -351,6 +351,7 @@ impl Poller {
             position: None,
             lag: None,
             last_record_at: None,
+            last_at_end: None,
             halted: false,
             connected: connected > 0,
         };

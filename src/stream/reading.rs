@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use rdkafka::statistics::Partition;
 
 use crate::{
@@ -35,6 +36,7 @@ pub(super) struct Reading {
     /// Since when no record came although records were asked for.
     quiet_since: Instant,
     last_record_at: Option<RecordTimestamp>,
+    last_at_end: Option<DateTime<Utc>>,
 }
 
 impl Reading {
@@ -52,6 +54,7 @@ impl Reading {
             observed: 0,
             quiet_since: Instant::now(),
             last_record_at: None,
+            last_at_end: None,
         }
     }
 
@@ -133,9 +136,19 @@ impl Reading {
     }
 
     /// With the lag that [`Self::observe`] returned.
-    pub(super) fn standing(&self, lag: Option<u64>, connected: bool) -> PartitionStanding {
-        let Self { position, last_record_at, halted, .. } = *self;
-        PartitionStanding { position: Some(position), lag, last_record_at, halted, connected }
+    pub(super) fn standing(
+        &mut self,
+        seen: Option<&Partition>,
+        lag: Option<u64>,
+        connected: bool,
+    ) -> PartitionStanding {
+        // An end that may be old is not the end.
+        let knows_end = connected && seen.is_some_and(|seen| self.end_of_log(seen).is_some());
+        if lag == Some(0) && knows_end {
+            self.last_at_end = Some(Utc::now());
+        }
+        let Self { position, last_record_at, last_at_end, halted, .. } = *self;
+        PartitionStanding { position: Some(position), lag, last_record_at, last_at_end, halted, connected }
     }
 
     pub(super) fn is_beyond_the_log(&self) -> bool {
@@ -233,6 +246,37 @@ mod tests {
         reading.observe(&fetched_to_end(), false);
         reading.halt();
         assert_eq!(reading.end_of_log(&fetched_to_end()), None, "it is halted");
+    }
+
+    #[test]
+    fn how_far_it_is_behind_begins_where_the_end_was_last_reached_or_with_a_later_record() {
+        let mut reading = reading_at(100);
+        let seen = |hi_offset| Partition { next_offset: 100, eof_offset: 100, hi_offset, ..Partition::default() };
+        let look = |reading: &mut Reading, seen: Partition, connected| {
+            let lag = reading.observe(&seen, false);
+            reading.standing(Some(&seen), lag, connected)
+        };
+        assert_eq!(look(&mut reading, seen(100), true).last_at_end, None, "one alone isn't believed");
+        assert_eq!(look(&mut reading, seen(100), false).last_at_end, None, "without its leader the end is old");
+        let before = Utc::now();
+        let at_end = look(&mut reading, seen(100), true);
+        let reached = at_end.last_at_end.unwrap();
+        assert!(reached >= before);
+        let later = |seconds| reached + chrono::TimeDelta::seconds(seconds);
+        assert_eq!(at_end.behind(later(500)), Some(Duration::ZERO));
+
+        // Idle for an hour, say: the first new record is not an hour old.
+        let mut one_more = look(&mut reading, Partition { eof_offset: -1, ..seen(101) }, true);
+        assert_eq!((one_more.lag, one_more.last_at_end), (Some(1), Some(reached)));
+        assert_eq!(one_more.behind(later(2)), Some(Duration::from_secs(2)));
+        let read_at = |seconds| RecordTimestamp::from_millis(later(seconds).timestamp_millis());
+        one_more.last_record_at = read_at(-3_600);
+        assert_eq!(one_more.behind(later(2)), Some(Duration::from_secs(2)), "that record was before the end");
+        one_more.last_record_at = read_at(10);
+        assert_eq!(one_more.behind(later(30)).unwrap().as_secs(), 20);
+        assert_eq!(one_more.behind(later(0)), Some(Duration::ZERO), "a clock that is ahead");
+        let unknown = PartitionStanding { last_record_at: None, last_at_end: None, ..one_more };
+        assert_eq!(unknown.behind(later(0)), None);
     }
 
     #[test]

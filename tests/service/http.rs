@@ -2,6 +2,9 @@
 
 mod api;
 pub mod client;
+mod dependencies;
+mod echo;
+mod endpoint;
 mod exposition;
 mod metrics;
 mod parts;

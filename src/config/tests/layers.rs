@@ -34,6 +34,8 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(config.batch.max_wait, Duration::from_millis(10));
     assert_eq!(config.batch.max_bytes.get(), 16_777_216);
     assert_eq!((config.http.listen, &config.http.token), (None, &None));
+    assert_eq!((config.health.interval, config.health.timeout), (Duration::from_secs(300), Duration::from_secs(30)));
+    assert!(config.health.endpoints.is_empty() && config.warnings().is_empty());
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.log.filter, "info");
     assert_eq!(config.shutdown.timeout, Duration::from_secs(5));

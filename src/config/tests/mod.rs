@@ -1,9 +1,11 @@
 //! Each rule of the configuration, as a sentence.
 
 mod client;
+mod endpoints;
 mod errors;
 mod kafka_security;
 mod layers;
+mod lenient;
 mod ranges;
 mod rendering;
 mod samples;

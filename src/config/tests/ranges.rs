@@ -79,6 +79,10 @@ fn values_on_the_limits_are_accepted() {
         "mcp.max_calls=32",
         "mcp.allowed_hosts=sessions.example.com,sessions",
         "mcp.allowed_origins=https://app.example.com:443,http://localhost:*,null",
+        "health.interval=100ms",
+        "health.interval=24h",
+        "health.timeout=100ms",
+        "health.timeout=10m",
         "kafka.brokers=a:1, b.example:65535,[::1]:9092",
     ] {
         if let Err(error) = from_flag(flag) {

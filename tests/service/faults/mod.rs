@@ -8,4 +8,4 @@ mod hostile;
 mod load;
 mod postgres;
 mod processes;
-mod security;
+pub mod security;

@@ -1,5 +1,5 @@
 //! TLS, passwords, and certificates that are not to be trusted.
 
-mod certificates;
+pub mod certificates;
 mod kafka;
 mod postgres;

@@ -19,7 +19,7 @@ use super::{
     exposition, ready,
 };
 
-const PARTS: [&str; 5] = ["consumer", "sweep", "retention", "health", "http"];
+const PARTS: [&str; 6] = ["consumer", "sweep", "retention", "health", "dependencies", "http"];
 
 async fn sabotage(client: &Client, part: &str, what: &str) {
     let host = client.address;

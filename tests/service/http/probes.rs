@@ -90,7 +90,7 @@ async fn a_halted_partition_is_named_and_makes_it_unready() {
 }
 
 /// Every name and every value.
-fn texts(value: &Value, found: &mut Vec<String>) {
+pub fn texts(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => members.iter().for_each(|(name, member)| {
             found.push(name.clone());
