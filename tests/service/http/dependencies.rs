@@ -27,7 +27,8 @@ use super::{
     client::{Client, PATIENCE},
     echo::Switch,
     endpoint::{Endpoint, Manner},
-    exposition, probes::texts,
+    exposition,
+    probes::texts,
     ready,
 };
 
@@ -95,7 +96,10 @@ async fn each_dependency_is_asked_on_its_own_whatever_becomes_of_the_others() {
     let (mut instance, client) = ready(&mut deployment).await;
 
     let broker = until_it_is(&client, "broker", "connected").await;
-    assert_eq!((&broker["kind"], &broker["partitions"], &broker["last_error"]), (&"kafka".into(), &8.into(), &Value::Null));
+    assert_eq!(
+        (&broker["kind"], &broker["partitions"], &broker["last_error"]),
+        (&"kafka".into(), &8.into(), &Value::Null)
+    );
     let counted = async || dependency(&client, "broker").await["lag"] == 0;
     until("the lag is counted", PATIENCE, counted).await;
     assert_eq!(until_it_is(&client, "postgres", "connected").await["kind"], "postgres");
@@ -118,7 +122,8 @@ async fn each_dependency_is_asked_on_its_own_whatever_becomes_of_the_others() {
         let found = dependency(&client, name).await;
         assert_eq!((&found["status"], &found["last_check_at"]), (&"unhealthy".into(), &Value::Null));
     }
-    let session = ["POST initialize", "POST notifications/initialized", "POST tools/list", "POST tools/list", "DELETE /health"];
+    let session =
+        ["POST initialize", "POST notifications/initialized", "POST tools/list", "POST tools/list", "DELETE /health"];
     assert_eq!(streaming.asked()[..5], session.map(str::to_owned));
     assert!(moved.asked().iter().all(|asked| asked == "GET /health"), "a redirect was followed: {:?}", moved.asked());
 

@@ -101,7 +101,8 @@ impl Endpoint {
             }
             Manner::Tools { streams, .. } => {
                 let begun = message["method"] == "initialize";
-                let in_session = brought("mcp-session-id") == "session-1" && brought("mcp-protocol-version") == "2025-06-18";
+                let in_session =
+                    brought("mcp-session-id") == "session-1" && brought("mcp-protocol-version") == "2025-06-18";
                 assert!(begun || in_session, "{what}");
                 assert_eq!(brought("accept") == "application/json, text/event-stream", head.method == Method::POST);
                 tools(&message, streams)
