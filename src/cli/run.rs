@@ -11,7 +11,7 @@ use crate::{
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::{PipelineError, Totals},
     serve::{Listener, Observed},
-    service::{Configured, Monitor, Retention, Service, Sweeper, adopt_generation, open_store, preflight, renewed},
+    service::{Configured, Monitor, Publisher, Retention, Service, Sweeper, adopt_generation, open_store, preflight, renewed},
     store::{Store, StoreError},
     stream::Until,
 };
@@ -73,24 +73,29 @@ async fn run<A: Configured>(
     let monitor = service.monitor();
     let mut sweeper = Sweeper::new(config, store.clone(), session, Arc::clone(&monitor.progress));
     let retention = Retention::new(config, store.clone());
+    let publisher = Publisher::new(config, store.clone());
     let serving = match listening {
         Some(listening) => {
-            let parts = [("sweep", sweeper.report()), ("retention", retention.report())];
+            let parts =
+                [("sweep", sweeper.report()), ("retention", retention.report()), ("outbox", publisher.report())];
             // A drain has none beside it.
             let parts = if args.drain { Vec::new() } else { parts.to_vec() };
+            let outbox = (!args.drain).then(|| publisher.counts());
             let (monitor, started_at) = (monitor.clone(), listening.since);
-            Some(listening.listener.serve(Observed::new(config, monitor, store.clone(), parts, started_at)?))
+            Some(listening.listener.serve(Observed::new(config, monitor, store.clone(), parts, outbox, started_at)?))
         }
         None => None,
     };
     let beside = async {
         if args.drain {
-            // A drain reads what was, and has no now to ask about.
+            // A drain reads what was, and has no now to ask about. It ends when all is read, not when all is published,
+            // and leaves that to who runs.
             return std::future::pending().await;
         }
         tokio::select! {
             error = sweeper.run() => error,
             error = retention.run() => error,
+            error = publisher.run() => error,
         }
     };
     let renew = async |bound: &Store| renewed(config, bound, &sides).await;

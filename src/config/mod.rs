@@ -15,6 +15,7 @@ mod kafka;
 mod kafka_security;
 mod keys;
 mod layers;
+mod outbox;
 mod postgres;
 mod render;
 mod schema;
@@ -31,6 +32,7 @@ pub use duration::parse as parse_duration;
 pub use error::{ConfigError, Origin, Refusal};
 pub use http::HttpConfig;
 pub use kafka::KafkaConfig;
+pub use outbox::{Acks, OutboxConfig};
 pub use postgres::PostgresUrl;
 pub use schema::SchemaName;
 pub use secret::Secret;
@@ -54,6 +56,8 @@ pub struct Config {
     pub sweep: SweepConfig,
     /// `[retention]`
     pub retention: RetentionConfig,
+    /// `[outbox]`
+    pub outbox: OutboxConfig,
     /// `[events]`
     pub events: EventsConfig,
     /// `[batch]`
@@ -104,8 +108,10 @@ impl Config {
     }
 
     fn typed(mut settings: settings::Settings, rendered: String) -> Result<Self, ConfigError> {
+        let kafka = KafkaConfig::read(&mut settings)?;
         let config = Self {
-            kafka: KafkaConfig::read(&mut settings)?,
+            outbox: OutboxConfig::read(&mut settings, &kafka.topics)?,
+            kafka,
             postgres: PostgresConfig::read(&mut settings)?,
             breaker: BreakerConfig::read(&mut settings)?,
             aggregator: AggregatorConfig::read(&mut settings)?,

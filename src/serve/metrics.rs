@@ -12,6 +12,7 @@ use crate::{event::Reason, store::BreakerState};
 use super::{
     Observed,
     exposition::{CONTENT_TYPE, Exposition, Kind},
+    outbox,
     probes::{ago, seconds_behind},
     process,
 };
@@ -29,6 +30,7 @@ fn text(observed: &Observed) -> String {
     transactions(&mut out, observed);
     postgres(&mut out, observed);
     parts(&mut out, observed);
+    outbox::write(&mut out, observed.outbox.as_deref());
     requests(&mut out, observed);
     out.into_text()
 }

@@ -14,6 +14,7 @@ mod guard;
 mod limits;
 mod listener;
 mod metrics;
+mod outbox;
 mod parameters;
 mod probes;
 mod problem;
@@ -35,7 +36,7 @@ use axum::{
 
 use crate::{
     config::{Config, HttpConfig},
-    service::{Health, Monitor, PartReport, open_store_with},
+    service::{Health, Monitor, OutboxCounts, PartReport, open_store_with},
     store::Store,
 };
 
@@ -59,6 +60,8 @@ pub struct Observed {
     pub health: Arc<Health>,
     /// What works in rounds beside the consumer, by name.
     pub parts: Vec<(&'static str, Arc<PartReport>)>,
+    /// What the publisher counts; none where none runs.
+    pub outbox: Option<Arc<OutboxCounts>>,
     pub group_id: String,
     pub started_at: SystemTime,
     reader: Reader,
@@ -75,6 +78,7 @@ impl Observed {
         monitor: Monitor,
         store: Store,
         parts: Vec<(&'static str, Arc<PartReport>)>,
+        outbox: Option<Arc<OutboxCounts>>,
         started_at: SystemTime,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -82,6 +86,7 @@ impl Observed {
             monitor,
             store,
             parts,
+            outbox,
             group_id: config.kafka.group_id.clone(),
             started_at,
             reader: Reader::start(open_store_with(config, CONNECTIONS, config.http.timeout))?,

@@ -1,10 +1,11 @@
 //! What a part that works in rounds says of its last one.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    fmt::Display,
+    sync::{Mutex, PoisonError},
+};
 
 use chrono::{DateTime, Utc};
-
-use crate::store::StoreError;
 
 /// How a part's last round went. Written by the part, read by anybody.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ impl PartReport {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn note(&self, result: &Result<(), StoreError>) {
+    pub(super) fn note<E: Display>(&self, result: &Result<(), E>) {
         let error = result.as_ref().err().map(ToString::to_string);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = LastRound { at: Some(Utc::now()), error };
     }
