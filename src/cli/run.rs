@@ -11,7 +11,9 @@ use crate::{
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::{PipelineError, Totals},
     serve::{Listener, Observed},
-    service::{Configured, Monitor, Publisher, Retention, Service, Sweeper, adopt_generation, open_store, preflight, renewed},
+    service::{
+        Configured, Monitor, Publisher, Retention, Service, Sweeper, adopt_generation, open_store, preflight, renewed,
+    },
     store::{Store, StoreError},
     stream::Until,
 };

@@ -167,8 +167,7 @@ impl Publisher {
     /// A producer for a topic that exists: to send to it would make it, where the brokers allow that.
     async fn connect(&self, topic: &str) -> Result<OutboxProducer, PublishError> {
         let (kafka, names) = (self.kafka.clone(), vec![topic.to_owned()]);
-        let described =
-            tokio::task::spawn_blocking(move || describe_topics(&kafka, &names, DESCRIBE_TIMEOUT)).await;
+        let described = tokio::task::spawn_blocking(move || describe_topics(&kafka, &names, DESCRIBE_TIMEOUT)).await;
         let described = described.map_err(|_| StreamError::Panicked)??;
         if described.iter().all(|(_, partitions)| partitions.is_none()) {
             return Err(PublishError::NoTopic(topic.to_owned()));

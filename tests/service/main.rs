@@ -25,6 +25,7 @@ mod group;
 mod guarantees;
 mod http;
 mod offsets;
+mod outbox;
 mod reference;
 mod replay;
 mod retention;

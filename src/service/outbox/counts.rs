@@ -60,7 +60,9 @@ impl OutboxCounts {
         for (_, outcome) in outcomes {
             match outcome {
                 RowOutcome::Published => self.published.fetch_add(1, Ordering::Relaxed),
-                RowOutcome::Refused { .. } | RowOutcome::SetAside { .. } => self.refused.fetch_add(1, Ordering::Relaxed),
+                RowOutcome::Refused { .. } | RowOutcome::SetAside { .. } => {
+                    self.refused.fetch_add(1, Ordering::Relaxed)
+                }
                 RowOutcome::Released { .. } => 0,
             };
         }

@@ -165,10 +165,8 @@ mod tests {
             (session.to_owned(), version, Uuid::nil(), 0, is_due, String::new())
         };
         let rows = vec![row("a", 1, true), row("b", 1, true), row("a", 2, false), row("b", 2, true), row("a", 3, true)];
-        let versions: Vec<Vec<i64>> = by_session(rows)
-            .iter()
-            .map(|rows| rows.iter().map(|row| row.key.session_version).collect())
-            .collect();
+        let versions: Vec<Vec<i64>> =
+            by_session(rows).iter().map(|rows| rows.iter().map(|row| row.key.session_version).collect()).collect();
         assert_eq!(versions, [vec![1], vec![1, 2]]);
     }
 }

@@ -47,7 +47,7 @@ impl<'a> KeyColumns<'a> {
 }
 
 /// Every statement of this room.
-pub(super) const STATEMENTS: [&str; 11] = [
+pub(super) const STATEMENTS: [&str; 12] = [
     claim::PROMOTED_JUST_NOW,
     claim::HEADS,
     claim::LEASE,
@@ -58,5 +58,6 @@ pub(super) const STATEMENTS: [&str; 11] = [
     standing::SET_ASIDE,
     operator::LIST_SET_ASIDE,
     operator::LIST_WAITING,
+    operator::COUNT_SET_ASIDE,
     operator::RETRY,
 ];

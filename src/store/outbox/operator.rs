@@ -35,6 +35,11 @@ pub(in crate::store) const RETRY: &str = "/* retry_transitions */
     WHERE set_aside_at IS NOT NULL AND NOT withheld AND ($1::text IS NULL OR session_id = $1)
         AND (cardinality($2::uuid[]) = 0 OR id = ANY($2))";
 
+pub(in crate::store) const COUNT_SET_ASIDE: &str = "/* count_set_aside_transitions */
+    SELECT count(*) FROM transitions
+    WHERE set_aside_at IS NOT NULL AND NOT withheld AND ($1::text IS NULL OR session_id = $1)
+        AND (cardinality($2::uuid[]) = 0 OR id = ANY($2))";
+
 const READ: TransactionSpec = TransactionSpec {
     name: "list_transitions",
     isolation: Isolation::ReadCommitted,
@@ -103,6 +108,18 @@ impl Store {
             rows.iter().map(|row| entry(row).map_err(StoreError::from)).collect()
         };
         self.transactions.run(&READ, body).await
+    }
+
+    /// How many rows were set aside.
+    ///
+    /// # Errors
+    /// If Postgres can't be asked.
+    pub async fn count_set_aside_transitions(&self, selection: &OutboxSelection) -> Result<u64, StoreError> {
+        let body = async |connection: &mut PgConnection| {
+            let query = sqlx::query_scalar::<_, i64>(COUNT_SET_ASIDE).bind(&selection.session_id).bind(&selection.ids);
+            Ok::<_, StoreError>(query.fetch_one(connection).await?)
+        };
+        Ok(self.transactions.run(&READ, body).await?.unsigned_abs())
     }
 
     /// Has rows that were set aside sent again, with all their attempts before them. Returns how many.
