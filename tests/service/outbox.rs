@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const TOPIC: &str = "SESSIONFOLD_OUTBOX__TOPIC";
 
 /// Names a topic for the deployment's transitions, and makes it.
-async fn with_topic(deployment: &mut Deployment) -> String {
+pub async fn with_topic(deployment: &mut Deployment) -> String {
     let topic = format!("{}.transitions", deployment.group_id);
     create_topics(&deployment.config().kafka, std::slice::from_ref(&topic), 3).await.unwrap();
     deployment.set(TOPIC, &topic);
