@@ -22,9 +22,20 @@ impl Backoff {
 
     /// The next delay.
     pub fn next_delay(&mut self) -> Duration {
-        let ceiling = self.least.saturating_mul(1 << self.attempts.min(20)).min(self.most);
+        let delay = Self::delay(self.least, self.most, self.attempts);
         self.attempts = self.attempts.saturating_add(1);
+        delay
+    }
+
+    /// The delay of one who has waited so often before, for those who count elsewhere.
+    pub fn delay(least: Duration, most: Duration, waited: u32) -> Duration {
+        let ceiling = least.saturating_mul(1 << waited.min(20)).min(most);
         ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    /// Begins with the least again.
+    pub fn reset(&mut self) {
+        self.attempts = 0;
     }
 }
 

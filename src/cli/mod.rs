@@ -21,6 +21,7 @@ mod sessions;
 mod signals;
 mod summary;
 mod terminal;
+mod transitions;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -73,6 +74,8 @@ enum Command {
     Offsets(offsets::OffsetsArgs),
     /// List, show, export, finalize or delete sessions
     Sessions(sessions::SessionsArgs),
+    /// Look at changes of status that are not published, and send those again that were set aside
+    Transitions(transitions::TransitionsArgs),
     /// Delete what is older than the configuration allows, once
     Retention(retention::RetentionArgs),
     /// Compare what is stored with the fold of the stored events
@@ -155,6 +158,7 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::DeadLetters(args) => dead_letters::execute(settings.load()?, args, sides).await,
         Command::Offsets(args) => offsets::execute(settings.load()?, args).await,
         Command::Sessions(args) => sessions::execute(settings.load()?, args).await,
+        Command::Transitions(args) => transitions::execute(settings.load()?, args).await,
         Command::Retention(args) => retention::execute(settings.load()?, args).await,
         Command::Verify(args) => verify::execute(settings.load()?, args, sides).await,
         Command::Replay(args) => replay::execute(settings.load()?, args, sides).await,

@@ -10,10 +10,10 @@ use crate::{
     config::Config,
     fold::SideAggregators,
     pipeline::Totals,
-    serve::{Http, Listener, Observed},
+    serve::{Http, Listener, Observed, Seen},
     service::{
-        ConsumerView, Consuming, Dependencies, Health, Part, Retention, SupervisionError, Supervisor, SweepPart,
-        open_store, preflight,
+        ConsumerView, Consuming, Dependencies, Health, Part, Publisher, Retention, SupervisionError, Supervisor,
+        SweepPart, open_store, preflight,
     },
     store::Store,
     stream::Until,
@@ -92,15 +92,28 @@ impl Running {
         let mut consuming = Consuming::new(config, store.clone(), sides, until, Arc::clone(&view));
         let sweep = Arc::new(SweepPart::new(config, store.clone(), Arc::clone(&view)));
         let retention = Arc::new(Retention::new(config, store.clone()));
+        let publisher = Arc::new(Publisher::new(config, store.clone()));
         if let Some(Listening { listener, since }) = listening {
-            // A drain has none beside it.
-            let parts = [(SweepPart::NAME, sweep.report()), (Retention::NAME, retention.report())];
-            let parts = if args.drain { Vec::new() } else { parts.to_vec() };
+            let parts = [
+                (SweepPart::NAME, sweep.report()),
+                (Retention::NAME, retention.report()),
+                (Publisher::NAME, publisher.report()),
+            ];
             let health = Arc::new(Health::new(config, Arc::clone(&view), store.clone(), Arc::clone(&board)));
             consuming = consuming.watched_by(Arc::clone(&health));
             let dependencies = Arc::new(Dependencies::new(config, Arc::clone(&view), listener.address()?));
-            let (view, seen) = (Arc::clone(&view), (Arc::clone(&health), Arc::clone(&dependencies)));
-            let observed = Observed::new(config, view, board, seen, store.clone(), parts, since)?;
+            let seen = Seen {
+                view: Arc::clone(&view),
+                board,
+                store: store.clone(),
+                health: Arc::clone(&health),
+                dependencies: Arc::clone(&dependencies),
+                // A drain has none beside it.
+                parts: if args.drain { Vec::new() } else { parts.to_vec() },
+                outbox: (!args.drain).then(|| publisher.counts()),
+                started_at: since,
+            };
+            let observed = Observed::new(config, seen)?;
             supervisor.keep(health);
             supervisor.keep(dependencies);
             supervisor.keep(Arc::new(Http::new(listener, observed)));
@@ -108,9 +121,10 @@ impl Running {
         let consuming = Arc::new(consuming);
         supervisor.keep(Arc::clone(&consuming));
         if !args.drain {
-            // A drain reads what was, and has no now to ask about.
+            // A drain reads what was, and has no now to ask about. It ends when all is read, not when all is published.
             supervisor.keep(sweep);
             supervisor.keep(retention);
+            supervisor.keep(publisher);
         }
         let reporter = Reporter { view: Arc::clone(&view), store: store.clone(), told: Totals::default() };
         Ok(Self { supervisor, consuming, view, reporter })
@@ -138,7 +152,7 @@ impl Running {
     async fn stop(&mut self, config: &Config, signals: &mut Signals) -> Result<Option<Outcome>, Failure> {
         tracing::info!("stopping: committing what was read, leaving the group");
         // A sweep or a deletion under way is rolled back: left as it is, its locks would hold up the last batch.
-        for part in [SweepPart::NAME, Retention::NAME] {
+        for part in [SweepPart::NAME, Retention::NAME, Publisher::NAME] {
             self.supervisor.cut_short(part).await;
         }
         self.supervisor.ask_to_stop(Consuming::NAME);

@@ -20,7 +20,7 @@ const OFFSETS: &str = "would let Kafka decide where reading starts or ends";
 const CHECKPOINTS: &str = "leave it out: the checkpoints in Postgres decide where reading starts and what is done";
 
 /// Properties on which the program's guarantees rest: name, why not, what instead. Old names of the same too.
-const OWNED: [(&str, &str, &str); 9] = [
+const OWNED: [(&str, &str, &str); 12] = [
     ("bootstrap.servers", SET_BY, "use kafka.brokers"),
     ("metadata.broker.list", SET_BY, "use kafka.brokers"),
     ("group.id", SET_BY, "use kafka.group_id"),
@@ -29,6 +29,9 @@ const OWNED: [(&str, &str, &str); 9] = [
     ("enable.auto.offset.store", OFFSETS, CHECKPOINTS),
     ("auto.offset.reset", OFFSETS, CHECKPOINTS),
     ("enable.partition.eof", OFFSETS, CHECKPOINTS),
+    ("acks", SET_BY, "use outbox.acks"),
+    ("request.required.acks", SET_BY, "use outbox.acks"),
+    ("enable.idempotence", SET_BY, "use outbox.acks: it is on with \"all\""),
     ("statistics.interval.ms", SET_BY, "leave it out: the end of a drain and the lag are taken from the statistics"),
 ];
 

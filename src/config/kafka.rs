@@ -56,17 +56,21 @@ fn is_broker(broker: &str) -> bool {
 }
 
 fn topics(topics: Vec<String>) -> Result<Vec<String>, Refusal> {
-    // Kafka's own rule. It also keeps out `^…`, which librdkafka would take for a pattern.
-    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let fits = |name: &str| name.len() <= 249 && name.chars().all(letter);
     if topics.is_empty() {
         return Err(Refusal::new("is empty", "allowed: at least one topic"));
     }
-    match topics.iter().find(|name| !fits(name)) {
-        None => Ok(topics),
-        Some(name) => Err(Refusal::new(
-            format!("{} is not a topic's name", quoted(name)),
-            "allowed: letters, digits, `.`, `_` and `-`, at most 249",
-        )),
+    topics.iter().try_for_each(|name| check_topic(name))?;
+    Ok(topics)
+}
+
+/// Kafka's own rule. It also keeps out `^…`, which librdkafka would take for a pattern.
+pub(super) fn check_topic(name: &str) -> Result<(), Refusal> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if (1..=249).contains(&name.len()) && name.chars().all(letter) {
+        return Ok(());
     }
+    Err(Refusal::new(
+        format!("{} is not a topic's name", quoted(name)),
+        "allowed: letters, digits, `.`, `_` and `-`, at most 249",
+    ))
 }

@@ -20,6 +20,7 @@ mod keys;
 mod layers;
 mod lenient;
 mod mcp;
+mod outbox;
 mod postgres;
 mod render;
 mod schema;
@@ -43,6 +44,7 @@ pub use http::HttpConfig;
 pub use kafka::KafkaConfig;
 pub use lenient::Warning;
 pub use mcp::McpConfig;
+pub use outbox::{Acks, OutboxConfig};
 pub use postgres::PostgresUrl;
 pub use schema::SchemaName;
 pub use secret::Secret;
@@ -68,6 +70,8 @@ pub struct Config {
     pub sweep: SweepConfig,
     /// `[retention]`
     pub retention: RetentionConfig,
+    /// `[outbox]`
+    pub outbox: OutboxConfig,
     /// `[events]`
     pub events: EventsConfig,
     /// `[batch]`
@@ -126,8 +130,10 @@ impl Config {
     }
 
     fn typed(mut settings: settings::Settings, rendered: String, warnings: Vec<Warning>) -> Result<Self, ConfigError> {
+        let kafka = KafkaConfig::read(&mut settings)?;
         let config = Self {
-            kafka: KafkaConfig::read(&mut settings)?,
+            outbox: OutboxConfig::read(&mut settings, &kafka.topics)?,
+            kafka,
             postgres: PostgresConfig::read(&mut settings)?,
             breaker: BreakerConfig::read(&mut settings)?,
             aggregator: AggregatorConfig::read(&mut settings)?,

@@ -18,6 +18,7 @@ use super::{
     Observed,
     exposition::{CONTENT_TYPE, Exposition, Kind},
     mcp::Outcome,
+    outbox,
     probes::{ago, seconds_behind},
     process,
 };
@@ -36,6 +37,7 @@ fn text(observed: &Observed) -> String {
     postgres(&mut out, observed);
     parts(&mut out, observed);
     dependencies(&mut out, observed);
+    outbox::write(&mut out, observed.outbox.as_deref());
     requests(&mut out, observed);
     calls(&mut out, observed);
     out.into_text()

@@ -16,6 +16,7 @@ mod limits;
 mod listener;
 mod mcp;
 mod metrics;
+mod outbox;
 mod parameters;
 mod probes;
 mod problem;
@@ -40,7 +41,7 @@ use axum::{
 
 use crate::{
     config::{Config, HttpConfig, Secrets},
-    service::{Board, ConsumerView, Dependencies, Health, Monitor, PartReport, open_store_with},
+    service::{Board, ConsumerView, Dependencies, Health, Monitor, OutboxCounts, PartReport, open_store_with},
     store::Store,
 };
 
@@ -67,6 +68,8 @@ pub struct Observed {
     pub dependencies: Arc<Dependencies>,
     /// What works in rounds beside the consumer, by name.
     pub parts: Vec<(&'static str, Arc<PartReport>)>,
+    /// What the publisher counts; none where none runs.
+    pub outbox: Option<Arc<OutboxCounts>>,
     pub group_id: String,
     pub started_at: SystemTime,
     /// What must not be told, whoever's words it is in.
@@ -76,21 +79,25 @@ pub struct Observed {
     requests: RequestCounts,
 }
 
+/// The parts of a running service that others may see.
+#[derive(Debug)]
+pub struct Seen {
+    pub view: Arc<ConsumerView>,
+    pub board: Arc<Board>,
+    /// The consumer's.
+    pub store: Store,
+    pub health: Arc<Health>,
+    pub dependencies: Arc<Dependencies>,
+    pub parts: Vec<(&'static str, Arc<PartReport>)>,
+    pub outbox: Option<Arc<OutboxCounts>>,
+    pub started_at: SystemTime,
+}
+
 impl Observed {
-    /// Of the consumer of this view, which has this store, as its health and that of its dependencies are
-    /// seen.
-    ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn new(
-        config: &Config,
-        view: Arc<ConsumerView>,
-        board: Arc<Board>,
-        (health, dependencies): (Arc<Health>, Arc<Dependencies>),
-        store: Store,
-        parts: Vec<(&'static str, Arc<PartReport>)>,
-        started_at: SystemTime,
-    ) -> io::Result<Self> {
+    pub fn new(config: &Config, seen: Seen) -> io::Result<Self> {
+        let Seen { view, board, store, health, dependencies, parts, outbox, started_at } = seen;
         let running = Running {
             view: Arc::clone(&view),
             store: store.clone(),
@@ -104,6 +111,7 @@ impl Observed {
             board,
             store,
             parts,
+            outbox,
             group_id: config.kafka.group_id.clone(),
             started_at,
             reader: Reader::start("http-read", open_store_with(config, CONNECTIONS, config.http.timeout))?,

@@ -8,6 +8,7 @@ mod dependencies;
 mod finalize;
 mod generation;
 mod health;
+mod outbox;
 mod part_report;
 mod preflight;
 mod promotion;
@@ -24,6 +25,7 @@ pub use dependencies::{Counted, Dependencies, DependencyReport, Snapshot, Status
 pub use finalize::{NotFinalized, plan_end};
 pub use generation::{OtherGeneration, adopt_generation, make_generation, open_generation, renewed, settings_of};
 pub use health::{Health, PostgresHealth};
+pub use outbox::{OutboxCounts, OutboxSeen, Publisher};
 pub use part_report::{LastRound, PartReport};
 pub use preflight::{Finding, preflight, preflight_database};
 pub use promotion::{Promoter, PromotionError};

@@ -1,13 +1,14 @@
 //! What a part that works in rounds says of itself.
 
 use std::{
+    fmt::Display,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 
-use crate::{config::Config, store::StoreError};
+use crate::config::Config;
 
 /// How long a step of a round may take before the part counts as stuck. A Postgres that is silent is waited for twice the
 /// statement's time, and a little.
@@ -50,7 +51,7 @@ impl PartReport {
         self.lock().got_on_at = None;
     }
 
-    pub(super) fn note(&self, result: &Result<(), StoreError>) {
+    pub(super) fn note<E: Display>(&self, result: &Result<(), E>) {
         let error = result.as_ref().err().map(ToString::to_string);
         *self.lock() = Rounds { last: LastRound { at: Some(Utc::now()), error }, got_on_at: None };
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::Config,
     store::{MigrationState, Store, StoreError},
-    stream::describe_topics,
+    stream::{OutboxProducer, describe_topics},
 };
 
 /// What one part was found to be.
@@ -30,10 +30,16 @@ pub async fn preflight(config: &Config, store: &Store, migrates: bool) -> Vec<Fi
 
 async fn kafka(config: &Config) -> Vec<Finding> {
     let kafka = config.kafka.clone();
-    let described = tokio::task::spawn_blocking(move || describe_topics(&kafka, &kafka.topics, BROKER_TIMEOUT)).await;
+    let names: Vec<String> = kafka.topics.iter().chain(&config.outbox.topic).cloned().collect();
+    let described = tokio::task::spawn_blocking(move || describe_topics(&kafka, &names, BROKER_TIMEOUT)).await;
     let broker = |result| Finding { part: "broker", result };
     match described {
-        Ok(Ok(topics)) => vec![broker(Ok(format!("{} answers", config.kafka.brokers))), check_topics(&topics)],
+        Ok(Ok(topics)) => {
+            let (read, published) = topics.split_at(config.kafka.topics.len());
+            let broker = broker(Ok(format!("{} answers", config.kafka.brokers)));
+            let outbox = published.iter().map(|(topic, partitions)| check_outbox(config, topic, *partitions));
+            [broker, check_topics(read)].into_iter().chain(outbox).collect()
+        }
         Ok(Err(error)) => vec![broker(Err(error.to_string()))],
         Err(panicked) => vec![broker(Err(panicked.to_string()))],
     }
@@ -56,6 +62,16 @@ fn check_topics(topics: &[(String, Option<usize>)]) -> Finding {
         Err(format!("missing: {}; create them, or correct kafka.topics", missing.join(", ")))
     };
     Finding { part: "topics", result }
+}
+
+fn check_outbox(config: &Config, topic: &str, partitions: Option<usize>) -> Finding {
+    let settings = OutboxProducer::new(&config.kafka, topic, config.outbox.acks);
+    let result = match (partitions, settings) {
+        (_, Err(error)) => Err(error.to_string()),
+        (None, _) => Err(format!("topic {topic} doesn't exist; create it, or correct outbox.topic")),
+        (Some(count), Ok(_)) => Ok(format!("topic {topic} with {count} partitions, acks {}", config.outbox.acks)),
+    };
+    Finding { part: "outbox", result }
 }
 
 /// The database's part of [`preflight`].

@@ -23,6 +23,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (10, "retention", include_str!("../../migrations/0010_retention.sql")),
     (11, "replays", include_str!("../../migrations/0011_replays.sql")),
     (12, "generation", include_str!("../../migrations/0012_generation.sql")),
+    (13, "outbox", include_str!("../../migrations/0013_outbox.sql")),
 ];
 
 /// How a schema compares with this build.

@@ -20,6 +20,7 @@ mod error;
 mod events;
 mod generations;
 mod migrations;
+mod outbox;
 mod overview;
 mod pool;
 mod repair;
@@ -53,6 +54,9 @@ pub use generations::{
     DifferingSession, FieldDifference, Generation, GenerationDiff, GenerationId, GenerationName, Promotion,
 };
 pub use migrations::{MigrationState, Migrations};
+pub use outbox::{
+    Claim, ErrorText, OutboxEntry, OutboxRow, OutboxSelection, OutboxStanding, RowOutcome, Settled, TransitionKey,
+};
 pub use overview::{ExampleSession, Overview};
 pub use pool::{PoolOptions, PoolReport};
 pub use replays::{ReplayName, ReplayPartition, StoredReplay};
@@ -179,6 +183,7 @@ impl Store {
                 .chain(deleted_sessions::STATEMENTS)
                 .chain(dead_letters::STATEMENTS)
                 .chain(retention::STATEMENTS)
+                .chain(outbox::STATEMENTS)
         };
         connection.execute("SET lock_timeout = '5s'").await?;
         for statement in statements() {

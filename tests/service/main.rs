@@ -26,6 +26,7 @@ mod guarantees;
 mod http;
 mod mcp;
 mod offsets;
+mod outbox;
 mod reference;
 mod replay;
 mod retention;

@@ -15,6 +15,7 @@ use crate::{
     by_tool::ByTool,
     deployment::Deployment,
     faults_of_setup::assert_refused,
+    outbox::with_topic,
     program::{Instance, run, until},
     records::{prompt, record, started, tool},
 };
@@ -66,6 +67,8 @@ async fn a_role_with_the_documented_rights_runs_verifies_and_repairs() {
         &["retention", "--yes", "--set", "retention.sessions=1ms", "--set", "retention.dead_letters=1ms"],
         &["offsets", "adopt", "--topic", deployment.topic(EventKind::Tool), "--partition", "0", "--to", "0", "--yes"],
         &["offsets", "show"],
+        &["transitions", "list"],
+        &["transitions", "retry", "--yes"],
     ] {
         let output = run(&deployment, command);
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -74,9 +77,9 @@ async fn a_role_with_the_documented_rights_runs_verifies_and_repairs() {
     assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&mut deployment.connect().await).await.unwrap(), 0);
 }
 
-/// By a service that also times out a session, which writes another transition.
+/// By a service that also times out a session, which writes another transition, and publishes both.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_with_the_documented_rights_sweeps() {
+async fn a_role_with_the_documented_rights_sweeps_and_publishes() {
     let mut deployment = Deployment::new(1).await;
     let (mut connection, (role, url)) = (deployment.connect().await, role(&deployment, "service").await);
     for grant in grants() {
@@ -85,6 +88,7 @@ async fn a_role_with_the_documented_rights_sweeps() {
     deployment.set("SESSIONFOLD_POSTGRES__URL", &url);
     deployment.set("SESSIONFOLD_POSTGRES__MIGRATE", "false");
     deployment.set("SESSIONFOLD_SWEEP__INTERVAL", "200ms");
+    with_topic(&mut deployment).await;
     deployment.send(&[started("s", 1, "2026-03-01T09:00:00Z")]).await;
     let mut instance = Instance::start(&deployment, &["run"]);
     let swept = async || {
@@ -92,6 +96,11 @@ async fn a_role_with_the_documented_rights_sweeps() {
         sqlx::query_scalar::<_, i64>(timed_out).fetch_one(&mut connection).await.unwrap() == 1
     };
     until("the silent session is timed out", Duration::from_secs(60), swept).await;
+    let published = async || {
+        let published = "SELECT count(*) FROM transitions WHERE published_at IS NOT NULL";
+        sqlx::query_scalar::<_, i64>(published).fetch_one(&mut connection).await.unwrap() == 2
+    };
+    until("both changes are published", Duration::from_secs(60), published).await;
     instance.stop().await;
 }
 

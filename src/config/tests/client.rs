@@ -90,6 +90,9 @@ fn properties_that_the_program_owns_are_refused_with_the_reason() {
         ("enable.auto.offset.store", "the checkpoints in Postgres decide"),
         ("auto.offset.reset", "the checkpoints in Postgres decide"),
         ("enable.partition.eof", "the checkpoints in Postgres decide"),
+        ("acks", "use outbox.acks"),
+        ("request.required.acks", "use outbox.acks"),
+        ("enable.idempotence", "use outbox.acks"),
     ] {
         let variable = property.replace('.', "_").to_uppercase();
         for loaded in [

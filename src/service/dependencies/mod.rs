@@ -77,6 +77,10 @@ impl Dependencies {
             Dependency::new("postgres", "postgres", Some(Probe::Tables(Tables::new(config)))),
             Dependency::new("mcp", "mcp", own_mcp.map(Probe::Mcp)),
         ];
+        if let Some(topic) = &config.outbox.topic {
+            let topic = Topics::new(&config.kafka, vec![topic.clone()], None);
+            all.push(Dependency::new("outbox", "kafka", topic.map(Probe::Topics)));
+        }
         all.extend(config.health.endpoints.iter().map(|(name, endpoint)| {
             let address = address_of(endpoint);
             match endpoint.kind {

@@ -92,6 +92,7 @@ impl Store {
         let next = promotion.to.name.schema(&self.schema);
         // There may be many, and nobody should wait for these.
         let since = Utc::now() - OVERLAP;
+        self.run_alone(&forget_copied(&self.schema, &next)).await?;
         self.run_alone(&copy_transitions(&self.schema, &next, None)).await?;
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         loop {
@@ -138,6 +139,7 @@ impl Store {
             }
         }
         run(connection, &copy_transitions(live, &next, Some(since))).await?;
+        run(connection, &settle_copied(live, &next, since)).await?;
         for statement in carry_over(live, &next) {
             run(connection, &statement).await?;
         }
@@ -235,18 +237,54 @@ fn carry_over(live: &str, next: &str) -> [String; 6] {
     ]
 }
 
-/// What nobody has heard yet; all of it, or what was written since.
+/// What nobody has heard yet; all of it, or what was written since. What stands there already was withheld when those
+/// tables ceased to be the live ones, and is due again.
 fn copy_transitions(live: &str, next: &str, since: Option<DateTime<Utc>>) -> String {
     let columns = "id, session_id, session_version, from_status, to_status, cause, occurred_at, payload, attempts,
-        last_error";
+        last_error, next_attempt_at, set_aside_at";
     let since = since.map_or_else(String::new, |since| format!("AND occurred_at >= '{}'", since.to_rfc3339()));
     format!(
         "/* copy_transitions */
-        INSERT INTO {}.transitions ({columns})
-        SELECT {columns} FROM {}.transitions WHERE published_at IS NULL AND NOT withheld {since}
-        ON CONFLICT DO NOTHING",
+        INSERT INTO {}.transitions ({columns}, carried_over)
+        SELECT {columns}, carried_over + 1 FROM {}.transitions WHERE published_at IS NULL AND NOT withheld {since}
+        ON CONFLICT (session_id, session_version, id) DO UPDATE SET withheld = false, attempts = excluded.attempts,
+            last_error = excluded.last_error, next_attempt_at = excluded.next_attempt_at,
+            set_aside_at = excluded.set_aside_at, carried_over = excluded.carried_over",
         quoted(next),
         quoted(live)
+    )
+}
+
+/// What a promotion copied that came to no end, and was published since.
+fn forget_copied(live: &str, next: &str) -> String {
+    let (live, next) = (quoted(live), quoted(next));
+    format!(
+        "/* forget_copied_transitions */
+        UPDATE {next}.transitions n SET withheld = true
+        WHERE n.published_at IS NULL AND NOT n.withheld AND n.carried_over > 0 AND NOT EXISTS (
+            SELECT FROM {live}.transitions o
+            WHERE o.session_id = n.session_id AND o.session_version = n.session_version AND o.id = n.id
+                AND o.published_at IS NULL AND NOT o.withheld)"
+    )
+}
+
+/// What was published, or set aside, since the first copy was made.
+fn settle_copied(live: &str, next: &str, since: DateTime<Utc>) -> String {
+    let (live, next, since) = (quoted(live), quoted(next), since.to_rfc3339());
+    format!(
+        "/* settle_copied_transitions */
+        WITH settled AS MATERIALIZED (
+            SELECT session_id, session_version, id, published_at, set_aside_at, attempts, last_error
+            FROM {live}.transitions WHERE published_at >= '{since}'
+            UNION ALL
+            SELECT session_id, session_version, id, published_at, set_aside_at, attempts, last_error
+            FROM {live}.transitions WHERE set_aside_at >= '{since}'
+        )
+        UPDATE {next}.transitions n SET published_at = o.published_at, set_aside_at = o.set_aside_at,
+            attempts = o.attempts, last_error = o.last_error, next_attempt_at = NULL
+        FROM settled o
+        WHERE n.session_id = o.session_id AND n.session_version = o.session_version AND n.id = o.id
+            AND n.published_at IS NULL AND n.carried_over > 0"
     )
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     deployment::Deployment,
+    outbox::with_topic,
     program::{Instance, until},
     records::{ended, prompt, record, started, tool},
 };
@@ -42,6 +43,7 @@ async fn every_documented_metric_is_there_with_its_type_and_labels_and_the_recor
     let mut deployment = Deployment::new(1).await;
     deployment.set("SESSIONFOLD_RETENTION__DEAD_LETTERS", "90d");
     deployment.set("SESSIONFOLD_SWEEP__INTERVAL", "200ms");
+    with_topic(&mut deployment).await;
     let (_instance, client) = ready(&mut deployment).await;
     deployment
         .send(&[
@@ -60,10 +62,15 @@ async fn every_documented_metric_is_there_with_its_type_and_labels_and_the_recor
             && value(&families, "sessionfold_records_in_hand", "") == 0.0
             // Lags are known once librdkafka has told how it stands, which it does once a second.
             && families["sessionfold_partition_lag_records"].samples.len() == 4
-            && !families["sessionfold_part_last_round_timestamp_seconds"].samples.is_empty()
-            && !families["sessionfold_partition_lag_records"].samples.is_empty()
+            && families["sessionfold_part_last_round_timestamp_seconds"].samples.len() == 3
+            && value(&families, "sessionfold_outbox_published_total", "") > 0.0
     };
-    until("all records are committed, a round has ended, and Kafka told the ends of the logs", PATIENCE, all_in).await;
+    until(
+        "all records are committed, a round of each part has ended, and a change of status is published",
+        PATIENCE,
+        all_in,
+    )
+    .await;
     let families = scraped(&client).await;
     let count = |name: &str, labels: &str| value(&families, name, labels);
     assert_eq!(count("sessionfold_records_applied_total", ""), 4.0);
@@ -71,6 +78,8 @@ async fn every_documented_metric_is_there_with_its_type_and_labels_and_the_recor
     assert_eq!(count("sessionfold_records_dead_letter_total", "{reason=\"schema\"}"), 1.0);
     assert!(count("sessionfold_transactions_total", "{name=\"commit_batch\",outcome=\"commit\"}") >= 1.0);
     assert_eq!(count("sessionfold_partitions_assigned", ""), 4.0);
+    assert_eq!(count("sessionfold_outbox_failures_total", "{what=\"record\"}"), 0.0);
+    assert_eq!(count("sessionfold_outbox_set_aside", ""), 0.0);
     assert!(count("process_resident_memory_bytes", "") > 1e6);
 
     let documented = documented();

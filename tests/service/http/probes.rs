@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use crate::{
     deployment::Deployment,
     outage::watchful,
+    outbox::with_topic,
     program::{Instance, until},
     records::{prompt, started},
 };
@@ -113,26 +114,30 @@ async fn health_tells_each_component_and_never_a_secret() {
     let (_, server) = deployment.url.rsplit_once('@').unwrap();
     deployment.set("SESSIONFOLD_POSTGRES__URL", &format!("postgres://operator:{PASSWORD}@{server}"));
     deployment.set(TOKEN, PASSWORD);
+    with_topic(&mut deployment).await;
     deployment.set(LISTEN, "127.0.0.1:0");
     let instance = Instance::start(&deployment, &["run"]);
     let client = Client { token: Some(PASSWORD.to_owned()), ..Client::of(&instance).await };
     client.until_ready().await;
-    let swept = async || client.get("/healthz").await.json()["components"]["sweep"]["connected"] == true;
-    until("a round of the sweep has ended", PATIENCE, swept).await;
+    let ended = async || {
+        let health = client.get("/healthz").await.json();
+        ["sweep", "outbox"].iter().all(|part| health["components"][part]["connected"] == true)
+    };
+    until("a round of the sweep and of the publisher has ended", PATIENCE, ended).await;
     let well = client.get("/healthz").await.json();
     postgres.crash().await;
     let failed = async || {
         let health = client.get("/healthz").await.json();
         let components = &health["components"];
-        ["sweep", "postgres"].iter().all(|name| components[name]["last_error"].is_string())
+        ["sweep", "outbox", "postgres"].iter().all(|name| components[name]["last_error"].is_string())
     };
-    until("the sweep and the probe have failed", PATIENCE, failed).await;
+    until("the sweep, the publisher and the probe have failed", PATIENCE, failed).await;
     let ill = client.get("/healthz").await.json();
     assert_eq!((&well["status"], &ill["status"]), (&"ready".into(), &"not ready".into()));
     for health in [well, ill] {
         let components = health["components"].as_object().unwrap();
         let names: Vec<&str> = components.keys().map(String::as_str).collect();
-        assert_eq!(names, ["breaker", "broker", "consumer", "postgres", "retention", "sweep"]);
+        assert_eq!(names, ["breaker", "broker", "consumer", "outbox", "postgres", "retention", "sweep"]);
         assert_eq!(components["consumer"]["partitions"].as_array().unwrap().len(), 8, "{health}");
         assert!(components["broker"]["last_check_at"].is_string() && components["broker"]["connected"] == true);
         let mut found = Vec::new();

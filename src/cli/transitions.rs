@@ -1,0 +1,182 @@
+//! `sessionfold transitions`: what waits to be published, and what was set aside.
+
+use std::process::ExitCode;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    config::Config,
+    service::{open_store, preflight_database},
+    store::{OutboxEntry, OutboxSelection, Store},
+};
+
+use super::{
+    CommandResult,
+    check::first_problem,
+    confirm::ask,
+    progress::grouped,
+    terminal::{Terminal, cut, visible},
+};
+
+#[derive(Args)]
+pub(super) struct TransitionsArgs {
+    #[command(subcommand)]
+    command: TransitionsCommand,
+}
+
+#[derive(Subcommand)]
+enum TransitionsCommand {
+    /// List transitions that were set aside, then those that wait
+    #[command(after_help = "Example: sessionfold transitions list --set-aside --limit 100")]
+    List(ListArgs),
+    /// Have transitions that were set aside sent again
+    ///
+    /// Those that `run` publishes meanwhile are later in the topic than their session's later ones, which went on
+    /// without them.
+    #[command(after_help = "Example: sessionfold transitions retry --session checkout")]
+    Retry(RetryArgs),
+}
+
+/// Both conditions must hold.
+#[derive(Args)]
+struct SelectionArgs {
+    /// Only of this session
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+    /// Only this one; may be given several times
+    #[arg(long, value_name = "ID")]
+    id: Vec<Uuid>,
+}
+
+impl SelectionArgs {
+    fn selection(self) -> OutboxSelection {
+        OutboxSelection { session_id: self.session, ids: self.id }
+    }
+}
+
+#[derive(Args)]
+struct ListArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Only those that were set aside
+    #[arg(long)]
+    set_aside: bool,
+    /// Most to show of each
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct RetryArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn execute(config: Config, args: TransitionsArgs) -> CommandResult {
+    let store = open_store(&config);
+    first_problem(&preflight_database(&store, false).await)?;
+    let result = match args.command {
+        TransitionsCommand::List(args) => list(&store, args).await,
+        TransitionsCommand::Retry(args) => retry(&store, args).await,
+    };
+    store.close().await;
+    result
+}
+
+async fn list(store: &Store, args: ListArgs) -> CommandResult {
+    let selection = args.selection.selection();
+    let set_aside = store.set_aside_transitions(&selection, args.limit).await?;
+    let waiting = if args.set_aside { Vec::new() } else { store.waiting_transitions(&selection, args.limit).await? };
+    let standing = store.outbox_standing().await?;
+    if args.json {
+        let as_json = |entries: &[OutboxEntry]| entries.iter().map(as_json).collect::<Vec<_>>();
+        let printed = json!({
+            "set_aside": as_json(&set_aside),
+            "waiting": as_json(&waiting),
+            "set_aside_count": standing.set_aside,
+            "waiting_count": standing.waiting,
+            "oldest_waiting_at": standing.oldest_at,
+        });
+        println!("{printed}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for entry in set_aside.iter().chain(&waiting) {
+        print(entry);
+    }
+    let (set_aside, waiting) = (grouped(standing.set_aside), grouped(standing.waiting));
+    let oldest = standing.oldest_at.map(|at| format!(", the oldest since {}", seconds(at))).unwrap_or_default();
+    println!("in all: {set_aside} set aside, {waiting} waiting{oldest}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Two lines: which it is, and what stands in its way.
+fn print(entry: &OutboxEntry) {
+    let from = entry.from_status.as_deref().unwrap_or("new");
+    let width = Terminal::of_stdout().width;
+    let line = format!("{}  {}  {from} -> {}", entry.key.id, seconds(entry.occurred_at), entry.to_status);
+    println!("{}", cut(&visible(&line), width));
+    let state = match (entry.set_aside_at, entry.next_attempt_at) {
+        (Some(at), _) => format!("set aside {}", seconds(at)),
+        (None, Some(at)) if at > Utc::now() => format!("waits until {}", seconds(at)),
+        (None, _) => "waits".to_owned(),
+    };
+    let error = entry.last_error.as_ref().map(|error| format!("; {} refusals: {error}", entry.attempts));
+    let line = format!(
+        "    session {} version {}: {state}{}",
+        entry.key.session_id,
+        entry.key.session_version,
+        error.unwrap_or_default()
+    );
+    println!("{}", cut(&visible(&line), width));
+}
+
+fn seconds(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// By the names of the columns.
+fn as_json(entry: &OutboxEntry) -> Value {
+    json!({
+        "id": entry.key.id,
+        "session_id": entry.key.session_id,
+        "session_version": entry.key.session_version,
+        "from_status": entry.from_status,
+        "to_status": entry.to_status,
+        "cause": entry.cause,
+        "occurred_at": entry.occurred_at,
+        "attempts": entry.attempts,
+        "last_error": entry.last_error,
+        "next_attempt_at": entry.next_attempt_at,
+        "set_aside_at": entry.set_aside_at,
+    })
+}
+
+async fn retry(store: &Store, args: RetryArgs) -> CommandResult {
+    let selection = args.selection.selection();
+    let selected = store.count_set_aside_transitions(&selection).await?;
+    eprintln!("transitions that were set aside are sent again: {}", grouped(selected));
+    let retried = if selected == 0 {
+        0
+    } else {
+        ask(args.yes)?;
+        store.retry_transitions(&selection).await?
+    };
+    if args.json {
+        println!("{}", json!({"selected": selected, "retried": retried}));
+    } else {
+        println!("waiting again: {}", grouped(retried));
+    }
+    Ok(ExitCode::SUCCESS)
+}
