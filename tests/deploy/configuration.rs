@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -16,7 +17,7 @@ use crate::{
 
 /// What the program is given by one way to deploy it.
 pub(crate) struct Given {
-    /// Of the folder that stands for where its secrets are.
+    /// For what is said where something is wrong.
     name: &'static str,
     toml: Option<String>,
     environment: Vec<(String, String)>,
@@ -28,7 +29,10 @@ impl Given {
     /// As the program would: unknown keys, values out of range and secrets that aren't there panic.
     pub(crate) fn load(&self) -> Config {
         let (mount, secrets) = &self.secrets;
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deploy").join(self.name);
+        // Tests run side by side, and several load the same.
+        static LOADED: AtomicUsize = AtomicUsize::new(0);
+        let number = LOADED.fetch_add(1, Ordering::Relaxed).to_string();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deploy").join(number);
         std::fs::create_dir_all(&folder).expect("a folder");
         for (name, secret) in secrets {
             std::fs::write(folder.join(name), secret).expect("a secret");

@@ -61,6 +61,7 @@ pub(crate) fn list_at<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
 
 /// The cells of the first Markdown table under a heading, row by row.
 pub(crate) fn rows(text: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = format!("\n{text}");
     let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
     let table = section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
     let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
