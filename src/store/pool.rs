@@ -56,6 +56,8 @@ pub(super) fn open(options: &PoolOptions) -> PgPool {
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
         ("enable_seqscan", "off"),
+        // What can't do without a scan counts as so expensive by that, that Postgres would compile it, for 40 ms and more.
+        ("jit", "off"),
     ]);
     // sqlx would log statements, with all their text, that wait for a lock or take a second.
     let connect = connect.disable_statement_logging();

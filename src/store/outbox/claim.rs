@@ -15,7 +15,8 @@ use super::{
 
 /// Asked first, as by all who write: a promotion locks this table before the others.
 pub(in crate::store) const PROMOTED_JUST_NOW: &str = "/* promoted_just_now */
-    SELECT coalesce(promoted_at > now() - make_interval(secs => $1), false) FROM generation";
+    SELECT coalesce(promoted_at > now() - make_interval(secs => $1), false) FROM generation
+    WHERE is_the_only_row";
 
 /// The first row of each session that has unpublished ones, in the order of the index. What a promotion carried over may
 /// be under way still, by a lease that the copy doesn't know of: $3 says that it is to wait.
@@ -27,14 +28,15 @@ pub(in crate::store) const HEADS: &str = "/* unpublished_heads */
     ORDER BY session_id, carried_over DESC, session_version
     LIMIT $2";
 
-/// Who comes second finds the row locked, or not due any more.
+/// Who comes second finds the row locked, or not due any more. It must not ask for what the index asks for in all: a planner
+/// that takes that index for empty, by old statistics, would read it whole for each row. (`withheld` can't have changed.)
 pub(in crate::store) const LEASE: &str = "/* lease_transitions */
     WITH due AS MATERIALIZED (
         SELECT t.session_id, t.session_version, t.id
         FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS k(session_id, session_version, id)
         JOIN transitions t
             ON t.session_id = k.session_id AND t.session_version = k.session_version AND t.id = k.id
-        WHERE t.published_at IS NULL AND NOT t.withheld AND t.set_aside_at IS NULL
+        WHERE t.published_at IS NULL AND t.set_aside_at IS NULL
             AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= now())
         FOR NO KEY UPDATE OF t SKIP LOCKED
     )

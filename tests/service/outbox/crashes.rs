@@ -21,6 +21,8 @@ async fn under_kills_each_transition_arrives_and_in_order_with_three_instances_a
     let mut deployment = Deployment::new(1).await;
     let topic = with_topic(&mut deployment).await;
     deployment.set("SESSIONFOLD_OUTBOX__BATCH", "200");
+    // Most of a round is spent sending, so that most kills come then.
+    deployment.set("SESSIONFOLD_KAFKA__CLIENT__LINGER_MS", "50");
     let mut connection = deployment.connect().await;
     let mut instances = [(); 3].map(|()| Instance::start(&deployment, &["run"]));
     let (mut random, mut interrupted) = (fastrand::Rng::with_seed(71), 0);
