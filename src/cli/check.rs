@@ -20,7 +20,7 @@ pub(super) async fn execute(config: Result<Config, Failure>) -> CommandResult {
     };
     print_line("configuration", &Ok(format!("group {}, aggregator {}", config.kafka.group_id, config.aggregator.kind)));
     for warning in config.warnings() {
-        println!("warn   {:<14} {warning}", "configuration");
+        outln!("warn   {:<14} {warning}", "configuration");
     }
     let store = open_store(&config);
     let findings = preflight(&config, &store, false).await;
@@ -33,8 +33,8 @@ pub(super) async fn execute(config: Result<Config, Failure>) -> CommandResult {
 
 fn print_line(part: &str, result: &Result<String, String>) {
     match result {
-        Ok(state) => println!("ok     {part:<14} {state}"),
-        Err(problem) => println!("FAILED {part:<14} {problem}"),
+        Ok(state) => outln!("ok     {part:<14} {state}"),
+        Err(problem) => outln!("FAILED {part:<14} {problem}"),
     }
 }
 

@@ -8,6 +8,6 @@ use super::CommandResult;
 
 pub(super) fn execute(config: &Config) -> CommandResult {
     config.warnings().iter().for_each(|warning| eprintln!("sessionfold: {warning}"));
-    print!("{}", config.render());
+    out!("{}", config.render());
     Ok(ExitCode::SUCCESS)
 }

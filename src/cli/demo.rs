@@ -52,7 +52,7 @@ pub(super) async fn execute(settings: SettingsArgs, args: DemoArgs, sides: SideA
         // Dropping the demo drops its stack, which ends both servers.
         _ = terminate.recv() => Ok(ExitCode::from(143)),
         _ = interrupt.recv() => {
-            println!("\ninterrupted; the broker and Postgres are ended");
+            outln!("\ninterrupted; the broker and Postgres are ended");
             Ok(ExitCode::from(130))
         }
     }
@@ -60,32 +60,32 @@ pub(super) async fn execute(settings: SettingsArgs, args: DemoArgs, sides: SideA
 
 async fn demonstrate(settings: SettingsArgs, args: &DemoArgs, sides: SideAggregators, keep: bool) -> CommandResult {
     let begun = Instant::now();
-    println!("starting a private broker and a private Postgres …");
+    outln!("starting a private broker and a private Postgres …");
     let stack = Stack::start(&Options::default()).await?;
     let config = configure(settings, &stack)?;
     logging::start(&config.log)?;
-    println!("  broker at {}, Postgres at {}", stack.broker.bootstrap(), address_of(&config));
+    outln!("  broker at {}, Postgres at {}", stack.broker.bootstrap(), address_of(&config));
 
     send_events(&config, args).await?;
     let store = open_store(&config);
     store.migrate().await?;
-    println!("consuming until the end of every partition …");
+    outln!("consuming until the end of every partition …");
     with_aggregators!(config, sides, |aggregators| consume(&config, &store, aggregators).await?);
     print_overview(&store).await?;
     store.close().await;
 
     if keep {
         let left = stack.detach();
-        println!("\nthe broker and Postgres are left running. Look further with\n  {}", left.psql_line);
-        println!("and the tables in schema {}, or with this program's commands, after", config.postgres.schema);
-        println!("  export SESSIONFOLD_KAFKA__BROKERS={}", left.bootstrap);
-        println!("  export SESSIONFOLD_POSTGRES__URL={}", left.postgres_url);
-        println!("End both with\n  {}", left.stop_line());
+        outln!("\nthe broker and Postgres are left running. Look further with\n  {}", left.psql_line);
+        outln!("and the tables in schema {}, or with this program's commands, after", config.postgres.schema);
+        outln!("  export SESSIONFOLD_KAFKA__BROKERS={}", left.bootstrap);
+        outln!("  export SESSIONFOLD_POSTGRES__URL={}", left.postgres_url);
+        outln!("End both with\n  {}", left.stop_line());
     } else {
         stack.stop().await;
-        println!("\nthe broker and Postgres are ended; `make demo KEEP=1` leaves them running");
+        outln!("\nthe broker and Postgres are ended; `make demo KEEP=1` leaves them running");
     }
-    println!("{:.1} s in all", begun.elapsed().as_secs_f64());
+    outln!("{:.1} s in all", begun.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -120,7 +120,7 @@ async fn send_events(config: &Config, args: &DemoArgs) -> Result<(), Failure> {
         max_value_bytes: config.events.max_value_bytes.get(),
         ..Shape::default()
     };
-    println!(
+    outln!(
         "sending {} records to {} topics with {PARTITIONS} partitions each: out of order, duplicated and bad ones among \
          them …",
         grouped(shape.records),
@@ -129,7 +129,7 @@ async fn send_events(config: &Config, args: &DemoArgs) -> Result<(), Failure> {
     let begun = Instant::now();
     let sent = generate::send(config.kafka.clone(), shape, KindTopics::default()).await?;
     let rate = grouped(per_second(sent, begun.elapsed()));
-    println!("  sent in {:.1} s ({rate} records/s)", begun.elapsed().as_secs_f64());
+    outln!("  sent in {:.1} s ({rate} records/s)", begun.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -147,25 +147,22 @@ async fn consume<A: SessionAggregator>(
     drop(display);
     // The broker lets a new group wait for further members, which says nothing about the consumer.
     let time = monitor.working_time();
-    println!(
-        "\nwhat came of it (the group took {:.1} s to form):",
-        joining.elapsed().saturating_sub(time).as_secs_f64()
-    );
+    outln!("\nwhat came of it (the group took {:.1} s to form):", joining.elapsed().saturating_sub(time).as_secs_f64());
     summary::print(&totals, monitor.progress.discarded(), time);
     Ok(())
 }
 
 async fn print_overview(store: &Store) -> Result<(), Failure> {
     let overview = store.overview(3).await?;
-    println!("\nsessions by status:");
+    outln!("\nsessions by status:");
     for (status, count) in &overview.sessions_by_status {
-        println!("  {status:<28} {:>12}", grouped(count.unsigned_abs()));
+        outln!("  {status:<28} {:>12}", grouped(count.unsigned_abs()));
     }
-    println!("dead letters by reason:");
+    outln!("dead letters by reason:");
     for (reason, count) in &overview.dead_letters_by_reason {
-        println!("  {reason:<28} {:>12}", grouped(count.unsigned_abs()));
+        outln!("  {reason:<28} {:>12}", grouped(count.unsigned_abs()));
     }
-    println!("three of the sessions:");
+    outln!("three of the sessions:");
     overview.examples.iter().for_each(print_session);
     Ok(())
 }
@@ -174,7 +171,7 @@ fn print_session(session: &ExampleSession) {
     let time = |time: Option<chrono::DateTime<Utc>>| {
         time.map_or_else(|| "?".to_owned(), |time| time.format("%H:%M:%S").to_string())
     };
-    println!(
+    outln!(
         "  {}  {:<9} {} to {}  {} prompts, {} tool executions ({} failed)  {} on {}{}",
         session.session_id,
         session.status,

@@ -17,6 +17,9 @@ pub(super) struct DevArgs {
 enum DevCommand {
     /// Start a private broker and Postgres, run a command with their addresses in its environment, and end them
     ///
+    /// The command finds SESSIONFOLD_KAFKA__BROKERS, SESSIONFOLD_POSTGRES__URL and SESSIONFOLD_DEV_POSTGRES_URL in its
+    /// environment. SESSIONFOLD_DEV_BROKER names the broker's program, where it isn't in target/dev.
+    ///
     /// Example: sessionfold dev run -- cargo test
     Run {
         /// The command and its arguments

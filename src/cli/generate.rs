@@ -66,7 +66,7 @@ pub(super) async fn execute(config: Config, args: GenerateArgs) -> CommandResult
         create_topics(&config.kafka, &config.kafka.topics, partitions).await?;
     }
     let sent = send(config.kafka.clone(), shape, topics).await?;
-    println!("{sent} records sent to {}", config.kafka.topics.join(", "));
+    outln!("{sent} records sent to {}", config.kafka.topics.join(", "));
     Ok(ExitCode::SUCCESS)
 }
 

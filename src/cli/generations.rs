@@ -168,9 +168,9 @@ async fn list(config: &Config, live: &Store, json: bool) -> CommandResult {
         other.store.close().await;
     }
     if json {
-        println!("{}", serde_json::to_string(&all)?);
+        outln!("{}", serde_json::to_string(&all)?);
     } else {
-        print!("{}", table::generations(&all));
+        out!("{}", table::generations(&all));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -201,9 +201,9 @@ async fn diff(live: &Store, args: DiffArgs) -> CommandResult {
     let (first, second) = (schema_of(live, &args.first).await?, schema_of(live, &args.second).await?);
     let diff = live.diff_generations(&first, &second, args.limit).await?;
     if args.json {
-        println!("{}", serde_json::to_string(&diff)?);
+        outln!("{}", serde_json::to_string(&diff)?);
     } else {
-        print!("{}", table::diff(&diff));
+        out!("{}", table::diff(&diff));
     }
     Ok(ExitCode::from(u8::from(args.exit_code && !diff.is_equal())))
 }
@@ -256,9 +256,9 @@ async fn promote(config: Config, live: &Store, args: PromoteArgs, sides: SideAgg
         }
     });
     if args.json {
-        println!("{}", json!({"live": args.name.as_str(), "previous": from.as_str()}));
+        outln!("{}", json!({"live": args.name.as_str(), "previous": from.as_str()}));
     } else {
-        println!("generation {} is live; `sessionfold generations promote {from}` goes back", args.name);
+        outln!("generation {} is live; `sessionfold generations promote {from}` goes back", args.name);
     }
     next.store.close().await;
     Ok(ExitCode::SUCCESS)
@@ -311,9 +311,9 @@ async fn drop_one(config: &Config, live: &Store, args: DropArgs) -> CommandResul
     ask(args.yes)?;
     live.drop_generation(&args.name).await?;
     if args.json {
-        println!("{}", json!({"dropped": args.name.as_str(), "sessions": sessions}));
+        outln!("{}", json!({"dropped": args.name.as_str(), "sessions": sessions}));
     } else {
-        println!("generation {} is gone", args.name);
+        outln!("generation {} is gone", args.name);
     }
     Ok(ExitCode::SUCCESS)
 }

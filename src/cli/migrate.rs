@@ -14,7 +14,7 @@ pub(super) async fn execute(config: Config) -> CommandResult {
     let store = open_store(&config);
     first_problem(&preflight_database(&store, true).await)?;
     let migrations = store.migrate().await.context("the migrations could not be applied")?;
-    println!("schema {}: {} migration(s) applied, now current", store.schema(), migrations.applied);
+    outln!("schema {}: {} migration(s) applied, now current", store.schema(), migrations.applied);
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }

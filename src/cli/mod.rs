@@ -1,5 +1,8 @@
 //! The command line: one file a subcommand. Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration.
 
+#[macro_use]
+mod output;
+
 mod check;
 mod completions;
 mod config;

@@ -31,7 +31,7 @@ enum OffsetsCommand {
     /// Move checkpoints, to read records again or to leave some out
     ///
     /// Only while no instance runs. Records that are read again are taken for the duplicates that they are, and bad ones
-    /// become dead letters once more; those that are left out are read by nobody.
+    /// are the dead letters that they are already; those that are left out are read by nobody.
     #[command(
         after_help = "Example: sessionfold offsets seek --topic dev.omniclaude.tool.executed.v1 --to 2026-03-01T00:00:00Z"
     )]

@@ -20,7 +20,7 @@ impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.0.abort();
         if stdout().is_terminal() {
-            println!();
+            outln!();
         }
     }
 }

@@ -271,7 +271,7 @@ fn report(
     if !args.json {
         summary::print(totals, *discarded, *time);
         if let Some(timed_out) = timed_out {
-            println!("  {:<28} {:>12}", "sessions timed out", grouped(timed_out as u64));
+            outln!("  {:<28} {:>12}", "sessions timed out", grouped(timed_out as u64));
         }
         return Ok(());
     }
@@ -300,6 +300,6 @@ fn report(
         "seconds": time.as_secs_f64(),
         "partitions": partitions.collect::<Vec<_>>(),
     });
-    println!("{document}");
+    outln!("{document}");
     Ok(())
 }

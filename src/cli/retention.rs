@@ -61,7 +61,8 @@ async fn delete(config: &Config, store: &Store, args: RetentionArgs) -> CommandR
     let cutoffs = retention.cutoffs(caught_up_at).await?;
     if deletes_sessions && !cutoffs.contains_key(&Expiring::Sessions) {
         eprintln!(
-            "sessions are left: not all partitions were ever read to their end, so events of old ones may follow"
+            "sessions are left: no instant is known by which all partitions were read to their end (a moved checkpoint \
+             forgets it), so events of old ones may follow; let the service run or drain first"
         );
     }
     let found = count(store, &cutoffs).await?;
@@ -120,13 +121,13 @@ fn report(rows: &Found, dry_run: bool, as_json: bool) {
             (key, json!({"before": before, if dry_run { "found" } else { "deleted" }: rows}))
         });
         let counts: Map<String, Value> = counts.collect();
-        return println!("{}", Value::Object(counts));
+        return outln!("{}", Value::Object(counts));
     }
     for (what, before, rows) in rows {
-        println!("{}", line(*what, *before, *rows));
+        outln!("{}", line(*what, *before, *rows));
     }
     if dry_run {
-        println!("nothing was changed");
+        outln!("nothing was changed");
     }
 }
 

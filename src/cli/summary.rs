@@ -7,7 +7,7 @@ use crate::pipeline::Totals;
 use super::progress::{grouped, per_second};
 
 pub(super) fn print(totals: &Totals, discarded: u64, time: Duration) {
-    let line = |name: &str, count: u64| println!("  {name:<28} {:>12}", grouped(count));
+    let line = |name: &str, count: u64| outln!("  {name:<28} {:>12}", grouped(count));
     line("records", totals.records());
     line("applied", totals.applied);
     line("duplicates", totals.duplicates);
@@ -25,6 +25,6 @@ pub(super) fn print(totals: &Totals, discarded: u64, time: Duration) {
     if discarded > 0 {
         line("read again by others", discarded);
     }
-    println!("  {:<28} {:>12.2}", "seconds", time.as_secs_f64());
+    outln!("  {:<28} {:>12.2}", "seconds", time.as_secs_f64());
     line("records/s", per_second(totals.records(), time));
 }

@@ -109,7 +109,7 @@ async fn list(store: &Store, args: ListArgs) -> CommandResult {
             "waiting_count": standing.waiting,
             "oldest_waiting_at": standing.oldest_at,
         });
-        println!("{printed}");
+        outln!("{printed}");
         return Ok(ExitCode::SUCCESS);
     }
     for entry in set_aside.iter().chain(&waiting) {
@@ -117,7 +117,7 @@ async fn list(store: &Store, args: ListArgs) -> CommandResult {
     }
     let (set_aside, waiting) = (grouped(standing.set_aside), grouped(standing.waiting));
     let oldest = standing.oldest_at.map(|at| format!(", the oldest since {}", seconds(at))).unwrap_or_default();
-    println!("in all: {set_aside} set aside, {waiting} waiting{oldest}");
+    outln!("in all: {set_aside} set aside, {waiting} waiting{oldest}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -126,7 +126,7 @@ fn print(entry: &OutboxEntry) {
     let from = entry.from_status.as_deref().unwrap_or("new");
     let width = Terminal::of_stdout().width;
     let line = format!("{}  {}  {from} -> {}", entry.key.id, seconds(entry.occurred_at), entry.to_status);
-    println!("{}", cut(&visible(&line), width));
+    outln!("{}", cut(&visible(&line), width));
     let state = match (entry.set_aside_at, entry.next_attempt_at) {
         (Some(at), _) => format!("set aside {}", seconds(at)),
         (None, Some(at)) if at > Utc::now() => format!("waits until {}", seconds(at)),
@@ -139,7 +139,7 @@ fn print(entry: &OutboxEntry) {
         entry.key.session_version,
         error.unwrap_or_default()
     );
-    println!("{}", cut(&visible(&line), width));
+    outln!("{}", cut(&visible(&line), width));
 }
 
 fn seconds(at: DateTime<Utc>) -> String {
@@ -174,9 +174,9 @@ async fn retry(store: &Store, args: RetryArgs) -> CommandResult {
         store.retry_transitions(&selection).await?
     };
     if args.json {
-        println!("{}", json!({"selected": selected, "retried": retried}));
+        outln!("{}", json!({"selected": selected, "retried": retried}));
     } else {
-        println!("waiting again: {}", grouped(retried));
+        outln!("waiting again: {}", grouped(retried));
     }
     Ok(ExitCode::SUCCESS)
 }

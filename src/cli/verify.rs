@@ -82,7 +82,7 @@ async fn verify<A: SessionAggregator>(
     store.close().await;
     let report = report?;
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        outln!("{}", serde_json::to_string(&report)?);
     } else {
         table::print(&report);
     }

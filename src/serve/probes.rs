@@ -155,7 +155,8 @@ fn parts(observed: &Observed) -> Value {
 
 fn part(observed: &Observed, last: &LastRound) -> Value {
     json!({
-        "connected": last.at.is_some() && last.error.is_none(),
+        // Before the first round, and for what has no rounds, nobody knows.
+        "connected": last.at.map(|_| last.error.is_none()),
         "last_check_at": last.at.map(text),
         "last_error": told(observed, last.error.as_deref()),
     })

@@ -81,7 +81,9 @@ impl Retention {
     async fn round(&self) -> Result<(), StoreError> {
         let cutoffs = self.cutoffs(None).await?;
         if self.ages.iter().any(|(what, _)| !cutoffs.contains_key(what)) {
-            tracing::info!("no session is deleted by age, since not all partitions were ever read to their end");
+            tracing::info!(
+                "no session is deleted by age, since no instant is known by which all partitions were read to their end"
+            );
         }
         for (what, before) in &cutoffs {
             let rows = self.delete(*what, *before, |_| self.report.get_on()).await?;

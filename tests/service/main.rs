@@ -27,6 +27,7 @@ mod http;
 mod mcp;
 mod offsets;
 mod outbox;
+mod output;
 mod reference;
 mod replay;
 mod retention;

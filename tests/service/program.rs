@@ -158,6 +158,12 @@ pub fn run(deployment: &Deployment, arguments: &[&str]) -> Output {
     command(deployment, arguments).output().unwrap()
 }
 
+/// Runs it to its end, with this for its standard output.
+pub fn run_into(deployment: &Deployment, arguments: &[&str], stdout: Stdio) -> Output {
+    let running = command(deployment, arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn();
+    running.unwrap().wait_with_output().unwrap()
+}
+
 /// Waits until the condition holds.
 pub async fn until(what: &str, patience: Duration, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + patience;

@@ -53,11 +53,11 @@ pub(super) async fn execute(store: &Store, args: DiscardArgs) -> CommandResult {
         _ => 0,
     };
     if args.json {
-        println!("{}", json!({"selected": selected, done: changed, "dry_run": args.dry_run}));
+        outln!("{}", json!({"selected": selected, done: changed, "dry_run": args.dry_run}));
     } else if args.dry_run {
-        println!("nothing was changed");
+        outln!("nothing was changed");
     } else {
-        println!("{done}: {}", grouped(changed));
+        outln!("{done}: {}", grouped(changed));
     }
     Ok(ExitCode::SUCCESS)
 }

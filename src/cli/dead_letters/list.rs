@@ -41,7 +41,7 @@ pub(super) async fn execute(store: &Store, args: ListArgs) -> CommandResult {
     let page = store.dead_letters(&filter, args.after, args.limit).await?;
     if args.json {
         let letters: Vec<Value> = page.letters.iter().map(as_json).collect();
-        println!("{}", json!({"dead_letters": letters, "next": page.next}));
+        outln!("{}", json!({"dead_letters": letters, "next": page.next}));
         return Ok(ExitCode::SUCCESS);
     }
     for letter in &page.letters {
@@ -49,11 +49,11 @@ pub(super) async fn execute(store: &Store, args: ListArgs) -> CommandResult {
     }
     let (counts, _) = store.count_dead_letters(&filter, u32::MAX).await?;
     if !page.letters.is_empty() {
-        println!();
+        outln!();
     }
-    println!("{}", in_words(&counts));
+    outln!("{}", in_words(&counts));
     if let Some(next) = page.next {
-        println!("{} shown; the next page: --after {next}", grouped(page.letters.len() as u64));
+        outln!("{} shown; the next page: --after {next}", grouped(page.letters.len() as u64));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -61,10 +61,10 @@ pub(super) async fn execute(store: &Store, args: ListArgs) -> CommandResult {
 /// Two lines: which it is, and where it stood and what is wrong.
 fn print(letter: &LetterSummary) {
     let stored = letter.created_at.to_rfc3339_opts(SecondsFormat::Secs, true);
-    println!("{}  {stored}  {}{}", letter.id, visible(&letter.reason), fate(letter));
+    outln!("{}  {stored}  {}{}", letter.id, visible(&letter.reason), fate(letter));
     let field = letter.field_path.as_ref().map(|path| format!("{path}: ")).unwrap_or_default();
     let line = format!("    {}@{}  {field}{}", letter.partition, letter.offset.get(), letter.detail);
-    println!("{}", cut(&visible(&line), Terminal::of_stdout().width));
+    outln!("{}", cut(&visible(&line), Terminal::of_stdout().width));
 }
 
 /// What was done about it, where anything was.

@@ -103,9 +103,9 @@ fn report(redriven: &Redriven, as_json: bool) {
             "ignored": totals.ignored, "still_refused": reasons, "passed_over": passed_over,
             "settled_elsewhere": settled_elsewhere,
         });
-        return println!("{report}");
+        return outln!("{report}");
     }
-    let line = |what: &str, count: u64| println!("{what:<32}{:>12}", grouped(count));
+    let line = |what: &str, count: u64| outln!("{what:<32}{:>12}", grouped(count));
     line("selected", *selected);
     line("  applied", totals.applied);
     line("  duplicates", totals.duplicates);
@@ -139,15 +139,15 @@ fn report_preview(decisions: &BTreeMap<(String, Decision), u64>, counts: &[Lette
                 (count.reason.clone(), Value::Object(lines.collect()))
             })
             .collect();
-        return println!("{}", json!({"dry_run": true, "reasons": reasons}));
+        return outln!("{}", json!({"dry_run": true, "reasons": reasons}));
     }
     for count in counts {
-        println!("{:<32}{:>12}", count.reason, grouped(count.letters));
+        outln!("{:<32}{:>12}", count.reason, grouped(count.letters));
         for (what, letters) in lines_of(&count.reason) {
-            println!("  {what:<30}{:>12}", grouped(letters));
+            outln!("  {what:<30}{:>12}", grouped(letters));
         }
     }
-    println!("nothing was changed; the aggregator and Postgres were not asked");
+    outln!("nothing was changed; the aggregator and Postgres were not asked");
 }
 
 fn in_word(decision: Decision) -> String {

@@ -53,7 +53,7 @@ pub(super) async fn execute(store: &Store, args: ShowArgs) -> CommandResult {
         eprintln!("as it was sent: what follows may hold secrets");
     }
     if args.json {
-        println!("{}", as_json(&letter, style));
+        outln!("{}", as_json(&letter, style));
     } else {
         print_head(&letter);
         print_record(&letter, style, args.full);
@@ -66,7 +66,7 @@ fn time(time: DateTime<Utc>) -> String {
 }
 
 fn line(name: &str, value: &str) {
-    println!("{name:<11} {}", visible(value));
+    outln!("{name:<11} {}", visible(value));
 }
 
 fn print_head(letter: &StoredLetter) {
@@ -94,7 +94,7 @@ fn attempts(attempts: i32) -> String {
 fn print_record(letter: &StoredLetter, style: Style, full: bool) {
     let limit = if full { usize::MAX } else { Terminal::of_stdout().width };
     let fault = letter.summary.field_path.as_deref();
-    let print = |name: &str, text: &str| println!("{name:<11} {}", cut(&visible(text), limit.saturating_sub(12)));
+    let print = |name: &str, text: &str| outln!("{name:<11} {}", cut(&visible(text), limit.saturating_sub(12)));
     print("key", &letter.key.as_deref().map_or_else(|| "null".to_owned(), |key| of_bytes(key, style)));
     for (index, header) in letter.headers.iter().enumerate() {
         let (name, value) = header_texts(header, style);
@@ -112,14 +112,14 @@ fn print_record(letter: &StoredLetter, style: Style, full: bool) {
             continue;
         }
         if hidden > 0 {
-            println!("  … {} lines; --full shows them", grouped(hidden));
+            outln!("  … {} lines; --full shows them", grouped(hidden));
             hidden = 0;
         }
         let mark = if text.faults.contains(&index) { '→' } else { ' ' };
-        println!("{mark} {}", cut(shown, limit.saturating_sub(2)));
+        outln!("{mark} {}", cut(shown, limit.saturating_sub(2)));
     }
     if hidden > 0 {
-        println!("  … {} lines; --full shows them", grouped(hidden));
+        outln!("  … {} lines; --full shows them", grouped(hidden));
     }
 }
 

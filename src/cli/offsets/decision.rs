@@ -76,7 +76,7 @@ pub(super) async fn adopt(config: &Config, store: &Store, args: AdoptArgs) -> Co
     ask(args.yes)?;
     store.adopt_offset(group_id, &adopted).await?;
     let done = "done, and kept in the table adopted_offsets; restart the instances that halted the partition";
-    println!("{}", if args.json { as_json(&[adopted]).to_string() } else { done.to_owned() });
+    outln!("{}", if args.json { as_json(&[adopted]).to_string() } else { done.to_owned() });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -115,7 +115,7 @@ pub(super) async fn seek(config: &Config, store: &Store, args: SeekArgs) -> Comm
     store.create_checkpoints(group_id, &starts).await?;
     store.adopt_offsets(group_id, &adopted).await?;
     let done = "done, and kept in the table adopted_offsets";
-    println!("{}", if args.json { as_json(&adopted).to_string() } else { done.to_owned() });
+    outln!("{}", if args.json { as_json(&adopted).to_string() } else { done.to_owned() });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -211,7 +211,7 @@ fn tell(group_id: &str, adopted: &AdoptedOffset, to_standard_error: bool) {
     if to_standard_error {
         eprintln!("{what}");
     } else {
-        println!("{what}");
+        outln!("{what}");
     }
 }
 

@@ -37,10 +37,7 @@ pub(super) async fn execute(config: &Config, store: &Store, args: ShowArgs) -> C
     if args.json {
         let partitions: Vec<Value> = rows.iter().map(Row::as_json).collect();
         let decisions: Vec<Value> = decisions.iter().map(|(adopted, at)| decision_as_json(adopted, *at)).collect();
-        println!(
-            "{}",
-            json!({"group_id": group_id, "partitions": partitions, "broker": problem, "adopted": decisions})
-        );
+        outln!("{}", json!({"group_id": group_id, "partitions": partitions, "broker": problem, "adopted": decisions}));
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(problem) = problem {
@@ -51,7 +48,7 @@ pub(super) async fn execute(config: &Config, store: &Store, args: ShowArgs) -> C
         let AdoptedOffset { step, log_start, log_end } = adopted;
         let (at, partition) = (at.to_rfc3339_opts(SecondsFormat::Secs, true), &step.partition);
         let (from, to, gap) = (step.expected, step.next, adopted.gap());
-        println!("adopted {at}: {partition} from {from} to {to}, {gap} skipped; its log held {log_start} to {log_end}");
+        outln!("adopted {at}: {partition} from {from} to {to}, {gap} skipped; its log held {log_start} to {log_end}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -167,11 +164,11 @@ fn print(rows: &[Row]) {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 7] = std::array::from_fn(width);
     for line in &lines {
-        print!("{:<width$}", line[0], width = widths[0]);
+        out!("{:<width$}", line[0], width = widths[0]);
         for (cell, width) in line.iter().zip(widths).skip(1) {
-            print!("  {cell:>width$}");
+            out!("  {cell:>width$}");
         }
-        println!();
+        outln!();
     }
     for row in rows {
         if let Err(error) = &row.ends {

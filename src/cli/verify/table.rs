@@ -18,18 +18,18 @@ pub(super) fn print(report: &Report) {
         print_differences(&report.differences);
         let hidden = report.difference_count - report.differences.len() as u64;
         if hidden > 0 {
-            println!("… and {} more; --limit shows them", grouped(hidden));
+            outln!("… and {} more; --limit shows them", grouped(hidden));
         }
-        println!();
+        outln!();
     }
     for note in &report.notes {
-        println!("{note}");
+        outln!("{note}");
     }
-    println!("{}", closing_line(report));
+    outln!("{}", closing_line(report));
     if let (Some(repaired), Some(left)) = (report.repaired, report.left)
         && repaired + left > 0
     {
-        println!("sessions repaired: {}, left as they are: {}", grouped(repaired), grouped(left));
+        outln!("sessions repaired: {}, left as they are: {}", grouped(repaired), grouped(left));
     }
 }
 
@@ -55,7 +55,7 @@ fn print_differences(differences: &[Difference]) {
     let line = |row: [&str; 4]| {
         let [name, what, is, should_be] = row;
         let (name, is, should_be) = (cut(name, session), cut(is, stored), cut(should_be, value));
-        println!("{name:<session$}  {what:<field$}  {is:<stored$}  {should_be}");
+        outln!("{name:<session$}  {what:<field$}  {is:<stored$}  {should_be}");
     };
     line(["session", "field", "stored", "expected"]);
     for row in &rows {

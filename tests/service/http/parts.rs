@@ -19,7 +19,7 @@ use super::{
     exposition, ready,
 };
 
-const PARTS: [&str; 6] = ["consumer", "sweep", "retention", "health", "dependencies", "http"];
+const PARTS: [&str; 7] = ["consumer", "sweep", "retention", "outbox", "dependencies", "health", "http"];
 
 async fn sabotage(client: &Client, part: &str, what: &str) {
     let host = client.address;
@@ -48,7 +48,7 @@ async fn assert_conserved(client: &Client) {
 async fn each_part_that_is_killed_under_work_is_begun_anew_and_nothing_is_lost() {
     let mut deployment = Deployment::new(2).await;
     deployment.set("SESSIONFOLD_AGGREGATOR__INACTIVITY_TIMEOUT", "3650d");
-    let sent = records(6_000, 71);
+    let sent = records(7_000, 71);
     let (mut instance, client) = ready(&mut deployment).await;
     let mut connection = deployment.connect().await;
     let each = sent.len() / PARTS.len();
@@ -81,7 +81,7 @@ async fn each_part_that_freezes_counts_as_down_and_is_begun_anew() {
     let mut deployment = Deployment::new(2).await;
     deployment.set("SESSIONFOLD_AGGREGATOR__INACTIVITY_TIMEOUT", "3650d");
     deployment.set("SESSIONFOLD_SUPERVISOR__PROBE_TIMEOUT", "3s");
-    let sent = records(6_000, 72);
+    let sent = records(7_000, 72);
     let (mut instance, client) = ready(&mut deployment).await;
     let mut connection = deployment.connect().await;
     let each = sent.len() / PARTS.len();
