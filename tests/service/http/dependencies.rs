@@ -11,7 +11,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use serde_json::Value;
-use sessionfold::devstack::{Options, Postgres};
+use sessionfold::{
+    devstack::{Options, Postgres},
+    stream::create_topics,
+};
 use sqlx::{AssertSqlSafe, Executor};
 use tokio_rustls::TlsAcceptor;
 
@@ -143,6 +146,28 @@ async fn each_dependency_is_asked_on_its_own_whatever_becomes_of_the_others() {
     let ages = &metrics["sessionfold_dependency_last_check_age_seconds"].samples;
     assert!((0.0..=4.0).contains(&ages["{name=\"well\",kind=\"http\"}"]));
     instance.stop().await;
+}
+
+/// As a client sees them, with the token and by the real protocol.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_endpoint_for_agents_and_the_topic_of_the_outbox_are_asked_like_any_other() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set(TOKEN, SECRET);
+    deployment.set(LISTEN, "0.0.0.0:0");
+    deployment.set_schedule("4s", "3s");
+    let topic = format!("{}.transitions", deployment.group_id);
+    deployment.set("SESSIONFOLD_OUTBOX__TOPIC", &topic);
+    create_topics(&deployment.config().kafka, &[topic], 3).await.unwrap();
+    let instance = Instance::start(&deployment, &["run"]);
+    let client = Client { token: Some(SECRET.to_owned()), ..Client::of(&instance).await };
+    client.until_ready().await;
+    let agents = until_it_is(&client, "mcp", "connected").await;
+    let listed = client.get("/mcp/tools").await.json();
+    let listed = listed["tools"].as_array().unwrap().len();
+    assert!(listed > 0);
+    assert_eq!((&agents["kind"], &agents["tools_count"]), (&"mcp".into(), &listed.into()));
+    let outbox = until_it_is(&client, "outbox", "connected").await;
+    assert_eq!((&outbox["kind"], &outbox["partitions"]), (&"kafka".into(), &3.into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
