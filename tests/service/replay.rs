@@ -212,19 +212,20 @@ async fn a_slow_replay_ends_with_its_last_record_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_is_not_repeated_in_silence_over_a_topic_that_was_made_anew() {
+async fn a_generation_is_not_extended_in_silence_over_a_topic_that_was_made_anew() {
     let deployment = Deployment::new(1).await;
     deployment.send(&backlog(500, 27)).await;
-    run_json(&deployment, &["replay", "--json"]);
+    let extend = ["replay", "--into", "other", "--json"];
+    run_json(&deployment, &extend);
+    assert_eq!(run_json(&deployment, &extend)["records"], 0);
     // As if the log had held a million records then.
     let mut connection = deployment.connect().await;
-    let moved = "UPDATE checkpoints SET next_offset = 1000000 WHERE starts_with(group_id, 'replay:') AND topic = $1";
+    let moved = "UPDATE sessionfold_generation_other.checkpoints SET next_offset = 1000000 WHERE topic = $1";
     let topic = deployment.topic(EventKind::Tool);
-    sqlx::query(AssertSqlSafe(moved)).bind(topic).execute(&mut connection).await.unwrap();
-    let refused = run(&deployment, &["replay"]);
+    sqlx::query(moved).bind(topic).execute(&mut connection).await.unwrap();
+    let refused = run(&deployment, &extend);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains(topic) && said.contains("1000000"), "{said}");
+    assert!(!refused.status.success() && said.contains(topic) && said.contains("1000000"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
