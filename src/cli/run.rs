@@ -34,6 +34,8 @@ pub(super) struct RunArgs {
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the first look at brokers and Postgres may take. Each of them has less.
 const PREFLIGHT_DEADLINE: Duration = Duration::from_secs(60);
+/// How long connections to Postgres may take to close.
+const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 
 pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregators) -> CommandResult {
     logging::start(&config.log)?;
@@ -49,7 +51,8 @@ pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregator
     let outcome = running.until_stopped(&config, &mut signals).await;
     // What it had begun ends with it, also after a failure.
     running.supervisor.end().await;
-    store.close().await;
+    // A part that could not be ended may hold a connection for ever.
+    let _ = tokio::time::timeout(CLOSE_WITHIN, store.close()).await;
     let outcome = outcome?;
     if args.drain
         && let Some(Outcome { totals, view }) = outcome
@@ -152,9 +155,10 @@ impl Running {
     async fn stop(&mut self, config: &Config, signals: &mut Signals) -> Result<Option<Outcome>, Failure> {
         tracing::info!("stopping: committing what was read, leaving the group");
         // A sweep or a deletion under way is rolled back: left as it is, its locks would hold up the last batch.
-        for part in [SweepPart::NAME, Retention::NAME, Publisher::NAME] {
+        for part in [SweepPart::NAME, Retention::NAME] {
             self.supervisor.cut_short(part).await;
         }
+        self.supervisor.ask_to_stop(Publisher::NAME);
         self.supervisor.ask_to_stop(Consuming::NAME);
         tokio::select! {
             ended = consumer_ended(&mut self.supervisor) => ended?,
@@ -171,6 +175,7 @@ impl Running {
     /// Answers to the last: an orchestrator sees that it is stopping.
     async fn end_listening(&mut self) {
         self.reporter.report();
+        self.supervisor.stop(Publisher::NAME).await;
         self.supervisor.stop(Http::NAME).await;
     }
 

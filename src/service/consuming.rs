@@ -14,8 +14,8 @@ use crate::{
 };
 
 use super::{
-    Configured, ConsumerView, Ended, Health, Part, Service, Stop, adopt_generation, aggregators::with_aggregators,
-    renewed,
+    Configured, ConsumerView, Ended, Health, Part, Service, Stop, aggregators::with_aggregators,
+    generation::adopt_when_available, renewed,
 };
 
 /// How long a consumer that has ended may take to leave its group. Longer than librdkafka waits for the brokers.
@@ -77,15 +77,18 @@ impl Consuming {
         running.await
     }
 
-    /// Until there is no other generation to go on with.
-    async fn consume_generations(&self, stop: &mut Stop) -> Result<Totals, PipelineError> {
+    /// Until there is no other generation to go on with. None if it was asked to stop before it began.
+    async fn consume_generations(&self, stop: &mut Stop) -> Result<Option<Totals>, PipelineError> {
         loop {
-            let (config, bound) = adopt_generation(self.config.clone(), &self.store).await?;
+            let (config, bound) = tokio::select! {
+                adopted = adopt_when_available(&self.config, &self.store) => adopted?,
+                () = stop.asked() => return Ok(None),
+            };
             let result = with_aggregators!(config, self.sides.clone(), |aggregators| {
                 self.consume(bound.clone(), aggregators, stop).await
             });
             if result.is_ok() || stop.is_asked() || !bound.is_outdated().await {
-                return result;
+                return result.map(Some);
             }
             tracing::info!("a generation of another aggregator was promoted: starting again with it");
         }
@@ -105,8 +108,10 @@ impl Part for Consuming {
         }
         match self.consume_generations(&mut stop).await {
             Ok(totals) => {
-                // Set once: it is done with that.
-                let _ = self.outcome.set(totals);
+                if let Some(totals) = totals {
+                    // Set once: it is done with that.
+                    let _ = self.outcome.set(totals);
+                }
                 Ended::Done
             }
             Err(PipelineError::Stream(error)) if error.may_pass() => Ended::Failed(error.to_string()),

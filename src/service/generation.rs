@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    backoff::Backoff,
     config::{AggregatorConfig, AggregatorKind, Config, SchemaName},
     fold::{Aggregators, SideAggregators},
     pipeline::Renewed,
@@ -80,6 +81,24 @@ pub async fn adopt_generation(mut config: Config, store: &Store) -> Result<(Conf
         config.aggregator = settings;
     }
     Ok((config, store.bound_to(generation.id)))
+}
+
+/// The same, but waits while Postgres is away.
+///
+/// # Errors
+/// If somebody has to act.
+pub(super) async fn adopt_when_available(config: &Config, store: &Store) -> Result<(Config, Store), StoreError> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    loop {
+        match adopt_generation(config.clone(), store).await {
+            Err(error) if error.failure != Failure::Setup => {
+                let delay = error.retry_after.unwrap_or_else(|| backoff.next_delay());
+                tracing::warn!(%error, "the live generation is not known yet; trying again");
+                tokio::time::sleep(delay).await;
+            }
+            adopted => return adopted,
+        }
+    }
 }
 
 /// What to go on with where the tables have become another generation's, from the configuration as it was loaded. None

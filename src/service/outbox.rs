@@ -76,6 +76,14 @@ struct Rounds {
     looked: Option<(Instant, Duration)>,
 }
 
+/// For so long, or until it is asked to stop.
+async fn rest(time: Duration, stop: &mut Stop) {
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = stop.asked() => {}
+    }
+}
+
 /// Whether the next round may wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Round {
@@ -86,15 +94,16 @@ enum Round {
 impl Part for Publisher {
     const NAME: &'static str = "outbox";
 
-    /// Dropped, it leaves what it had claimed to the others once the lease is over.
+    /// Asked to stop, it ends the round under way. Dropped, it leaves what it had claimed to the others once the lease is
+    /// over, and some of that may be sent twice.
     async fn run(&self, mut stop: Stop) -> Ended {
         let Some(topic) = &self.config.topic else {
             stop.asked().await;
             return Ended::Done;
         };
-        tokio::select! {
-            error = self.publish(topic) => Ended::Failed(error.to_string()),
-            () = stop.asked() => Ended::Done,
+        match self.publish(topic, &mut stop).await {
+            Ok(()) => Ended::Done,
+            Err(error) => Ended::Failed(error.to_string()),
         }
     }
 
@@ -126,19 +135,22 @@ impl Publisher {
         Arc::clone(&self.counts)
     }
 
-    /// Until the tables turn out not to be what this build expects.
-    async fn publish(&self, topic: &str) -> StoreError {
+    /// Until it is asked to stop.
+    ///
+    /// # Errors
+    /// If the tables turn out not to be what this build expects.
+    async fn publish(&self, topic: &str, stop: &mut Stop) -> Result<(), StoreError> {
         self.report.rest();
         let mut rounds = Rounds::default();
         let mut pause = Backoff::new(PAUSE.0, PAUSE.1);
-        loop {
+        while !stop.is_asked() {
             self.report.get_on();
             let result = self.round(topic, &mut rounds, &mut pause).await;
             self.report.note(&result.as_ref().map(|_| ()));
             match result {
                 Ok(Round::Worked) => {}
-                Ok(Round::Idle) => tokio::time::sleep(self.config.interval).await,
-                Err(PublishError::Store(error)) if error.failure == Failure::Setup => return error,
+                Ok(Round::Idle) => rest(self.config.interval, stop).await,
+                Err(PublishError::Store(error)) if error.failure == Failure::Setup => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "transitions were not published; trying again");
                     self.counts.failed();
@@ -147,10 +159,11 @@ impl Publisher {
                         let producer = rounds.producer.take();
                         tokio::task::spawn_blocking(move || drop(producer));
                     }
-                    tokio::time::sleep(pause.next_delay()).await;
+                    rest(pause.next_delay(), stop).await;
                 }
             }
         }
+        Ok(())
     }
 
     async fn round(&self, topic: &str, rounds: &mut Rounds, pause: &mut Backoff) -> Result<Round, PublishError> {

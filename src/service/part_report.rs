@@ -10,10 +10,10 @@ use chrono::{DateTime, Utc};
 
 use crate::config::Config;
 
-/// How long a step of a round may take before the part counts as stuck. A Postgres that is silent is waited for twice the
-/// statement's time, and a little.
+/// How long a step of a round may take before the part counts as stuck: it has several statements, and each may take its
+/// time.
 pub(super) fn patience(config: &Config) -> Duration {
-    let longest = config.postgres.statement_timeout * 2 + config.postgres.connect_timeout + Duration::from_secs(10);
+    let longest = config.postgres.statement_timeout * 10 + config.postgres.connect_timeout + Duration::from_secs(10);
     config.health.stalled_after.max(longest)
 }
 

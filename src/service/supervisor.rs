@@ -133,12 +133,13 @@ impl Supervisor {
         }
     }
 
-    /// Asks a part to stop, and waits for its end.
+    /// Asks a part to stop, and waits for its end, for a second at most.
     pub async fn stop(&mut self, name: &'static str) {
         self.ask_to_stop(name);
-        if let Some(kept) = self.kept.remove(name) {
-            // Its verdict is of no interest any more.
-            let _ = kept.keeper.await;
+        if let Some(mut kept) = self.kept.remove(name)
+            && tokio::time::timeout(FORCED_WITHIN, &mut kept.keeper).await.is_err()
+        {
+            kept.keeper.abort();
         }
     }
 
@@ -186,6 +187,9 @@ impl<P: Part> Keeper<P> {
                 backoff = Backoff::new(LEAST_BACKOFF, MOST_BACKOFF);
             }
             self.rest(reason, backoff.next_delay()).await?;
+            if self.stop.is_asked() {
+                break;
+            }
         }
         self.board.set(P::NAME, PartState::Ended, None);
         Ok(())
@@ -220,8 +224,10 @@ impl<P: Part> Keeper<P> {
                 ended = life.ended() => return Ok(ended),
                 reason = self.probe(&pulse) => reason,
             };
+            // One that fails alone may be that of a program which was itself frozen in the midst of it.
+            let is_second = watched.is_down;
             let Some(reason) = watched.take_in(reason, P::NAME, &self.board) else { continue };
-            if watched.answered_at.elapsed() >= self.config.probe_timeout {
+            if is_second && watched.answered_at.elapsed() >= self.config.probe_timeout {
                 return match life.end(FORCED_WITHIN).await {
                     true => Ok(Ended::Failed(reason)),
                     false => Err(SupervisionError::Stuck { part: P::NAME, reason }),

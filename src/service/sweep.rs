@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Configured, ConsumerView, Ended, Part, PartReport, Stop, adopt_generation, aggregators::with_aggregators,
-    part_report::patience, renewed,
+    Configured, ConsumerView, Ended, Part, PartReport, Stop, aggregators::with_aggregators,
+    generation::adopt_when_available, part_report::patience, renewed,
 };
 use crate::{
     config::Config,
@@ -36,7 +36,7 @@ impl SweepPart {
 
     async fn sweep(&self) -> StoreError {
         self.report.rest();
-        let (config, bound) = match adopt_generation(self.config.clone(), &self.store).await {
+        let (config, bound) = match adopt_when_available(&self.config, &self.store).await {
             Ok(adopted) => adopted,
             Err(error) => return error,
         };
