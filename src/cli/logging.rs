@@ -18,7 +18,7 @@ pub(super) fn start(config: &LogConfig) -> Result<(), Failure> {
     if says_more_than_warnings && !config.filter.contains(QUIET) {
         filter = filter.add_directive(format!("{QUIET}=warn").parse()?);
     }
-    let builder = fmt().with_env_filter(filter).with_writer(stderr);
+    let builder = fmt().log_internal_errors(false).with_env_filter(filter).with_writer(stderr);
     let started = match config.format {
         LogFormat::Text => builder.with_ansi(stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -138,6 +138,13 @@ pub fn main(sides: SideAggregators) -> ExitCode {
             runtime.shutdown_timeout(Duration::from_millis(500));
             result
         });
+    match (result, output::failure()) {
+        (Ok(_), Some(error)) => fail(&anyhow::anyhow!("standard output can't be written to: {error}"), 1),
+        (result, _) => exit_code(result),
+    }
+}
+
+fn exit_code(result: CommandResult) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(Failure::Usage(error)) => fail(&error, 2),

@@ -1,7 +1,10 @@
-//! Lines on standard output, by `outln!` and `out!`. Unlike the standard library's they don't panic: a reader that leaves,
-//! as `head` does, ends the program in good order, and a full disk ends it with exit code 1.
+//! Lines on standard output, by `outln!` and `out!`. Unlike the standard library's they don't panic, and they end nothing: a
+//! command comes to its own end, with its own exit code, also when nobody reads what it says.
 
-use std::{fmt, process::exit};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use super::terminal::{Reader, print};
 
@@ -14,14 +17,36 @@ macro_rules! outln {
     ($($text:tt)*) => { $crate::cli::output::write(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-/// What a command does is done before it says so, and what it only looks at is not wanted any more: to end here is safe.
+/// Whether more can be said.
+enum Output {
+    Open,
+    /// The reader has left, as `head` does, which is no failure.
+    Left,
+    Failed(String),
+}
+
+static OUTPUT: Mutex<Output> = Mutex::new(Output::Open);
+
+fn output() -> MutexGuard<'static, Output> {
+    OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub(super) fn write(text: fmt::Arguments<'_>) {
+    let mut output = output();
+    if !matches!(*output, Output::Open) {
+        return;
+    }
     match print(&text.to_string()) {
         Ok(Reader::Reads) => {}
-        Ok(Reader::Left) => exit(0),
-        Err(error) => {
-            eprintln!("sessionfold: standard output can't be written to: {error}");
-            exit(1)
-        }
+        Ok(Reader::Left) => *output = Output::Left,
+        Err(error) => *output = Output::Failed(error.to_string()),
+    }
+}
+
+/// Why not everything could be said.
+pub(super) fn failure() -> Option<String> {
+    match &*output() {
+        Output::Failed(error) => Some(error.clone()),
+        Output::Open | Output::Left => None,
     }
 }

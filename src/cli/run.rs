@@ -185,8 +185,15 @@ impl Running {
 }
 
 async fn consumer_ended(supervisor: &mut Supervisor) -> Result<(), SupervisionError> {
-    while supervisor.ended().await? != Consuming::NAME {}
-    Ok(())
+    loop {
+        match supervisor.ended().await {
+            Ok(Consuming::NAME) => return Ok(()),
+            Ok(_) => {}
+            Err(SupervisionError::Hopeless(error)) => return Err(SupervisionError::Hopeless(error)),
+            // Another part's failure is no reason to break off the last commit.
+            Err(error) => tracing::warn!(%error, "while stopping"),
+        }
+    }
 }
 
 /// The socket, and since when the program has run.

@@ -18,8 +18,9 @@ use super::{
     generation::adopt_when_available, renewed,
 };
 
-/// How long a consumer that has ended may take to leave its group. Longer than librdkafka waits for the brokers.
-const DEPARTS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a consumer that has ended may take to leave its group. Longer than its thread waits for brokers, some times
+/// over.
+const DEPARTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Consumes with the live generation's settings. Each life is a consumer of its own, which begins at the checkpoints.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ impl Consuming {
         self.outcome.get()
     }
 
+    fn rest(&self) {
+        self.view.turn_to(self.view.monitor().at_rest());
+    }
+
     async fn consume<A: Configured>(
         &self,
         store: Store,
@@ -63,10 +68,10 @@ impl Consuming {
             tracing::warn!("{incomplete}; `sessionfold verify --repair` folds all again");
         }
         let before = self.view.monitor();
-        let mut service = Service::start_after(&before, &self.config, store, aggregators, self.until)?;
+        let service = Service::start_after(&before, &self.config, store, aggregators, self.until)?;
         let monitor = service.monitor();
         self.view.turn_to(monitor.clone());
-        *self.departure.lock().unwrap_or_else(PoisonError::into_inner) = service.departure();
+        *self.departure.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.departure());
         tracing::info!(group = self.config.kafka.group_id, topics = self.config.kafka.topics.len(), "started");
         let renew = async |bound: &Store| renewed(&self.config, bound, &self.sides).await;
         let mut running = std::pin::pin!(service.run_renewed(renew));
@@ -91,6 +96,7 @@ impl Consuming {
                 return result.map(Some);
             }
             tracing::info!("a generation of another aggregator was promoted: starting again with it");
+            self.rest();
         }
     }
 }
@@ -99,12 +105,18 @@ impl Part for Consuming {
     const NAME: &'static str = "consumer";
 
     async fn run(&self, mut stop: Stop) -> Ended {
-        let before = self.departure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(before) = before
-            && tokio::time::timeout(DEPARTS_WITHIN, before.happened()).await.is_err()
-        {
-            // It may hold partitions that the next one would then not be given.
-            return Ended::Hopeless("the consumer's polling thread doesn't end".into());
+        // What is seen of the one before says nothing of this one.
+        self.rest();
+        let before = self.departure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(before) = before {
+            tokio::select! {
+                () = before.happened() => {}
+                () = stop.asked() => return Ended::Done,
+                // It may hold partitions that the next one would then not be given.
+                () = tokio::time::sleep(DEPARTS_WITHIN) => {
+                    return Ended::Hopeless("the consumer's polling thread doesn't end".into());
+                }
+            }
         }
         match self.consume_generations(&mut stop).await {
             Ok(totals) => {

@@ -146,7 +146,9 @@ impl Health {
 
     fn why_consumer_is_stuck(&self, last: &LastLook) -> Vec<String> {
         let silent_for = self.view.monitor().progress.silent_for();
-        let mut reasons: Vec<String> = last.stuck.iter().map(ToString::to_string).collect();
+        // What was seen long ago may be over.
+        let stuck = last.stuck.iter().filter(|_| last.at.elapsed() <= FRESH);
+        let mut reasons: Vec<String> = stuck.map(ToString::to_string).collect();
         if silent_for > self.stalled_after {
             reasons.push(format!("the polling thread has been silent for {} s", silent_for.as_secs()));
         }

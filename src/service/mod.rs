@@ -161,6 +161,12 @@ impl Monitor {
         self.progress.read().saturating_sub(committed)
     }
 
+    /// When nobody consumes: it goes on counting, what was in hand was let go, and there is nothing to see of partitions.
+    pub(super) fn at_rest(&self) -> Self {
+        let progress = Arc::new(ReadProgress::after(&self.progress, self.in_hand()));
+        Self { counts: Arc::clone(&self.counts), progress, stopper: Stopper::default() }
+    }
+
     /// From the first record read to the last batch committed: the time without the wait for the group.
     pub fn working_time(&self) -> Duration {
         let time = self.progress.first_read_at().zip(self.counts.last_commit_at());
@@ -214,8 +220,8 @@ impl<A: SessionAggregator, S: Storage<A>> Service<A, S> {
         }
     }
 
-    /// By which to know that its consumer has left the group, also when the service was dropped; to be taken once.
-    pub fn departure(&mut self) -> Option<Departure> {
+    /// By which to know that its consumer has left the group, also when the service was dropped.
+    pub fn departure(&self) -> Departure {
         self.consumer.departure()
     }
 

@@ -14,6 +14,9 @@ use crate::{
     store::{Expiring, Expiry, Store, StoreError},
 };
 
+/// A deletion may take ten minutes, and a Postgres that is silent in it is waited for twice that.
+const PATIENCE: Duration = Duration::from_secs(25 * 60);
+
 /// Deletes what is older than the configuration allows. Every instance may run one; Postgres lets one at a time through.
 #[derive(Debug)]
 pub struct Retention {
@@ -48,7 +51,7 @@ impl Retention {
             interval: retention.interval,
             batch: retention.batch.get(),
             report: Arc::default(),
-            patience: patience(config),
+            patience: patience(config).max(PATIENCE),
         }
     }
 

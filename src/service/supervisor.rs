@@ -218,19 +218,18 @@ impl<P: Part> Keeper<P> {
             Err(error) => return Ok(Ended::Failed(format!("the system gives no thread: {error}"))),
         };
         self.board.set(P::NAME, PartState::Up, None);
-        let mut watched = Watched { answered_at: Instant::now(), is_down: false };
+        let mut watched = Watched::default();
         loop {
             let reason = tokio::select! {
                 ended = life.ended() => return Ok(ended),
                 reason = self.probe(&pulse) => reason,
             };
-            // One that fails alone may be that of a program which was itself frozen in the midst of it.
-            let is_second = watched.is_down;
             let Some(reason) = watched.take_in(reason, P::NAME, &self.board) else { continue };
-            if is_second && watched.answered_at.elapsed() >= self.config.probe_timeout {
+            if watched.is_down_for(self.config.probe_timeout) {
                 return match life.end(FORCED_WITHIN).await {
-                    true => Ok(Ended::Failed(reason)),
-                    false => Err(SupervisionError::Stuck { part: P::NAME, reason }),
+                    Some(Ended::Failed(_)) => Ok(Ended::Failed(reason)),
+                    Some(of_its_own) => Ok(of_its_own),
+                    None => Err(SupervisionError::Stuck { part: P::NAME, reason }),
                 };
             }
         }
@@ -248,24 +247,31 @@ impl<P: Part> Keeper<P> {
 }
 
 /// What the probes of one life said.
+#[derive(Default)]
 struct Watched {
-    answered_at: Instant,
-    is_down: bool,
+    /// Since the first probe that failed, and not since the last that succeeded: a program that was itself frozen in between
+    /// has asked nobody.
+    down_since: Option<Instant>,
 }
 
 impl Watched {
+    fn is_down_for(&self, patience: Duration) -> bool {
+        self.down_since.is_some_and(|since| since.elapsed() >= patience)
+    }
+
     /// Returns why it is down, where it is.
     fn take_in(&mut self, reason: Option<String>, name: &'static str, board: &Board) -> Option<String> {
-        let was_down = std::mem::replace(&mut self.is_down, reason.is_some());
+        let was_down = self.down_since.is_some();
         match &reason {
             None => {
-                self.answered_at = Instant::now();
+                self.down_since = None;
                 if was_down {
                     tracing::info!(part = name, "the part answers again");
                     board.set(name, PartState::Up, None);
                 }
             }
             Some(reason) if !was_down => {
+                self.down_since = Some(Instant::now());
                 tracing::warn!(part = name, reason, "a part is down");
                 board.set(name, PartState::Down, Some(reason.clone()));
             }

@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::{
     event::Decoder,
@@ -56,20 +56,18 @@ pub struct Consumer {
     commands: Sender<Command>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
-    departure: Option<Departure>,
+    departure: Departure,
 }
 
-/// What is never sent.
-type Never = std::convert::Infallible;
-
 /// The end of a polling thread, and with it of its membership in the group.
-#[derive(Debug)]
-pub struct Departure(oneshot::Receiver<Never>);
+#[derive(Clone, Debug)]
+pub struct Departure(watch::Receiver<()>);
 
 impl Departure {
     /// Returns when the thread has ended.
-    pub async fn happened(self) {
-        let _ = self.0.await;
+    pub async fn happened(mut self) {
+        // Nothing is ever sent: it closes.
+        while self.0.changed().await.is_ok() {}
     }
 }
 
@@ -83,7 +81,7 @@ impl Consumer {
         let (notice_sender, notices) = mpsc::unbounded_channel();
         let (commands, command_receiver) = channel();
         let (leases, progress) = (Arc::new(Leases::default()), Arc::clone(&options.progress));
-        let (presence, departed) = oneshot::channel();
+        let (presence, departed) = watch::channel(());
         let stop = Arc::new(AtomicBool::new(false));
         let poller = Poller::new(
             options,
@@ -98,12 +96,12 @@ impl Consumer {
             .name("kafka-poll".to_owned())
             .spawn(move || {
                 // Dropped at its end, however it ends.
-                let _presence: oneshot::Sender<Never> = presence;
+                let _presence = presence;
                 poller.run();
             })
             .map_err(StreamError::Thread)?;
         let lanes = batches.into_iter().map(Mutex::new).collect();
-        let departure = Some(Departure(departed));
+        let departure = Departure(departed);
         Ok(Self { lanes, notices: Mutex::new(notices), leases, progress, commands, stop, thread, departure })
     }
 
@@ -111,9 +109,9 @@ impl Consumer {
         Stopper(Arc::clone(&self.stop))
     }
 
-    /// By which to know, also when the consumer was dropped, that it has left the group; to be taken once.
-    pub fn departure(&mut self) -> Option<Departure> {
-        self.departure.take()
+    /// By which to know, also when the consumer was dropped, that it has left the group.
+    pub fn departure(&self) -> Departure {
+        self.departure.clone()
     }
 
     /// How many lanes there are.

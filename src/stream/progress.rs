@@ -12,6 +12,9 @@ use crate::record::{NextOffset, TopicPartition};
 
 use super::standing::ReadStanding;
 
+/// The polling thread hasn't turned yet.
+const NEVER: u64 = u64::MAX;
+
 /// How far reading came. Updated by the polling thread, read by anybody.
 #[derive(Debug)]
 pub struct ReadProgress {
@@ -35,7 +38,7 @@ impl Default for ReadProgress {
     fn default() -> Self {
         Self {
             begun: Instant::now(),
-            beat: AtomicU64::default(),
+            beat: AtomicU64::new(NEVER),
             read: AtomicU64::default(),
             first_read_at: OnceLock::default(),
             discarded: AtomicU64::default(),
@@ -64,13 +67,18 @@ impl ReadProgress {
     }
 
     /// How long ago the polling thread last turned its loop, or got an answer within a turn.
+    /// Nothing before its first turn.
     pub fn silent_for(&self) -> Duration {
-        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        let beat = self.beat.load(Ordering::Relaxed);
+        if beat == NEVER {
+            return Duration::ZERO;
+        }
+        let beat = Duration::from_millis(beat);
         self.begun.elapsed().saturating_sub(beat)
     }
 
     pub(super) fn beat(&self) {
-        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(NEVER - 1);
         self.beat.store(millis, Ordering::Relaxed);
     }
 

@@ -48,11 +48,10 @@ impl Life {
         (&mut self.ended).await.unwrap_or_else(|_| Ended::Failed("it panicked; the log says where".to_owned()))
     }
 
-    /// Ends it. False where that takes longer than this: its thread is stuck between two points at which it could end.
-    #[must_use]
-    pub(super) async fn end(mut self, patience: Duration) -> bool {
+    /// Ends it. None where that takes longer than this: its thread is stuck between two points at which it could end.
+    pub(super) async fn end(mut self, patience: Duration) -> Option<Ended> {
         self.force = None;
-        timeout(patience, self.ended()).await.is_ok()
+        timeout(patience, self.ended()).await.ok()
     }
 }
 
@@ -79,13 +78,14 @@ async fn live<P: Part>(
     let mut is_frozen = false;
     loop {
         tokio::select! {
-            ended = &mut work, if !is_frozen => return ended,
+            biased;
             _ = &mut forced => return Ended::Failed("it was ended".to_owned()),
             Some(answer) = pinged.recv(), if !is_frozen => {
                 let _ = answer.send(());
             }
             // It answers no more, and holds what it holds.
             () = &mut sabotage, if !is_frozen => is_frozen = true,
+            ended = &mut work, if !is_frozen => return ended,
         }
     }
 }

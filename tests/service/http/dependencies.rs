@@ -311,6 +311,13 @@ async fn an_idle_instance_whose_breaker_opened_is_ready_again_once_postgres_answ
     let (_instance, client) = ready(&mut deployment).await;
     let swept = async || client.get("/healthz").await.json()["components"]["sweep"]["last_check_at"].is_string();
     until("a round of the sweep has ended", PATIENCE, swept).await;
+    // What still begins asks Postgres, too.
+    let idle = async || {
+        let consumer = client.get("/healthz").await.json()["components"]["consumer"].clone();
+        let partitions = consumer["partitions"].as_array().unwrap().clone();
+        !partitions.is_empty() && partitions.iter().all(|partition| partition["lag"] == 0)
+    };
+    until("each partition was read to its end", PATIENCE, idle).await;
     postgres.crash().await;
     let open = async || client.reasons("/readyz").await.contains("the circuit breaker is open");
     until("the next round opens the breaker", PATIENCE, open).await;
