@@ -37,7 +37,7 @@ fn text(observed: &Observed) -> String {
     postgres(&mut out, observed);
     parts(&mut out, observed);
     dependencies(&mut out, observed);
-    outbox::write(&mut out, observed.outbox.as_deref());
+    outbox::write(&mut out, observed.seen.outbox.as_deref());
     requests(&mut out, observed);
     calls(&mut out, observed);
     out.into_text()
@@ -49,7 +49,7 @@ fn process(out: &mut Exposition, observed: &Observed) {
     out.gauge(
         "process_start_time_seconds",
         "When the process started, in seconds since 1970.",
-        since_1970(observed.started_at),
+        since_1970(observed.seen.started_at),
     );
     let mut memory = out.family(Kind::Gauge, "process_resident_memory_bytes", "Memory in use that is in RAM.");
     if let Some(bytes) = process::resident_bytes() {
@@ -192,7 +192,7 @@ fn partitions(out: &mut Exposition, observed: &Observed) {
 }
 
 fn transactions(out: &mut Exposition, observed: &Observed) {
-    let all = observed.store.statistics();
+    let all = observed.seen.store.statistics();
     let mut tries = out.family(
         Kind::Counter,
         "sessionfold_transactions_total",
@@ -222,15 +222,15 @@ fn postgres(out: &mut Exposition, observed: &Observed) {
     out.gauge(
         "sessionfold_postgres_up",
         "1 if Postgres answered when it was last asked, once a second.",
-        u8::from(observed.health.postgres().connected),
+        u8::from(observed.seen.health.postgres().connected),
     );
-    let breaker = observed.store.breaker();
+    let breaker = observed.seen.store.breaker();
     let mut state = out.family(Kind::Gauge, "sessionfold_breaker_state", "1 for the circuit breaker's state, else 0.");
     for known in [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen] {
         state.sample(&[("state", &known.to_string())], u8::from(breaker.state == known));
     }
     out.counter("sessionfold_breaker_openings_total", "How often the circuit breaker opened.", breaker.openings);
-    let pool = observed.store.pool();
+    let pool = observed.seen.store.pool();
     let mut connections = out.family(
         Kind::Gauge,
         "sessionfold_pool_connections",
@@ -242,7 +242,7 @@ fn postgres(out: &mut Exposition, observed: &Observed) {
 }
 
 fn parts(out: &mut Exposition, observed: &Observed) {
-    let standings = observed.board.parts();
+    let standings = observed.seen.board.parts();
     let mut up = out.family(Kind::Gauge, "sessionfold_part_up", "1 if a part of the program is at work, else 0.");
     for (name, standing) in &standings {
         up.sample(&[("part", name)], u8::from(standing.state == PartState::Up));
@@ -257,20 +257,20 @@ fn parts(out: &mut Exposition, observed: &Observed) {
         "sessionfold_part_last_round_timestamp_seconds",
         "When a part beside the consumer last ended a round, in seconds since 1970.",
     );
-    for (name, report) in &observed.parts {
+    for (name, report) in &observed.seen.parts {
         if let Some(at) = report.last().at {
             last.sample(&[("part", name)], since_1970(at.into()));
         }
     }
     let mut failed =
         out.family(Kind::Gauge, "sessionfold_part_last_round_failed", "1 if a part's last round failed, else 0.");
-    for (name, report) in &observed.parts {
+    for (name, report) in &observed.seen.parts {
         failed.sample(&[("part", name)], u8::from(report.last().error.is_some()));
     }
 }
 
 fn dependencies(out: &mut Exposition, observed: &Observed) {
-    let all = observed.dependencies.reports();
+    let all = observed.seen.dependencies.reports();
     let mut up = out.family(
         Kind::Gauge,
         "sessionfold_dependency_up",

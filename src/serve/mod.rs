@@ -57,9 +57,9 @@ const CONNECTIONS: u32 = 2;
 /// A document by the OpenAPI Specification 3.1; tests hold it against the answers.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// A running service, as those see it who ask.
+/// The parts of a running service that others may see.
 #[derive(Debug)]
-pub struct Observed {
+pub struct Seen {
     pub view: Arc<ConsumerView>,
     pub board: Arc<Board>,
     /// The consumer's: looked at, never used.
@@ -70,8 +70,14 @@ pub struct Observed {
     pub parts: Vec<(&'static str, Arc<PartReport>)>,
     /// What the publisher counts; none where none runs.
     pub outbox: Option<Arc<OutboxCounts>>,
-    pub group_id: String,
     pub started_at: SystemTime,
+}
+
+/// A running service, as those see it who ask.
+#[derive(Debug)]
+pub struct Observed {
+    seen: Seen,
+    group_id: String,
     /// What must not be told, whoever's words it is in.
     secrets: Secrets,
     reader: Reader,
@@ -79,50 +85,28 @@ pub struct Observed {
     requests: RequestCounts,
 }
 
-/// The parts of a running service that others may see.
-#[derive(Debug)]
-pub struct Seen {
-    pub view: Arc<ConsumerView>,
-    pub board: Arc<Board>,
-    /// The consumer's.
-    pub store: Store,
-    pub health: Arc<Health>,
-    pub dependencies: Arc<Dependencies>,
-    pub parts: Vec<(&'static str, Arc<PartReport>)>,
-    pub outbox: Option<Arc<OutboxCounts>>,
-    pub started_at: SystemTime,
-}
-
 impl Observed {
     /// # Errors
     /// If the system gives no thread.
     pub fn new(config: &Config, seen: Seen) -> io::Result<Self> {
-        let Seen { view, board, store, health, dependencies, parts, outbox, started_at } = seen;
         let running = Running {
-            view: Arc::clone(&view),
-            store: store.clone(),
-            health: Arc::clone(&health),
-            parts: parts.clone(),
+            view: Arc::clone(&seen.view),
+            store: seen.store.clone(),
+            health: Arc::clone(&seen.health),
+            parts: seen.parts.clone(),
         };
         Ok(Self {
-            health,
-            dependencies,
-            view,
-            board,
-            store,
-            parts,
-            outbox,
+            seen,
             group_id: config.kafka.group_id.clone(),
-            started_at,
+            secrets: config.secrets(),
             reader: Reader::start("http-read", open_store_with(config, CONNECTIONS, config.http.timeout))?,
             mcp: Arc::new(Mcp::beside(config, running)?),
-            secrets: config.secrets(),
             requests: RequestCounts::default(),
         })
     }
 
     fn monitor(&self) -> Monitor {
-        self.view.monitor()
+        self.seen.view.monitor()
     }
 }
 

@@ -18,11 +18,11 @@ use super::Observed;
 type Answer = (StatusCode, Json<Value>);
 
 pub(super) async fn live(State(observed): State<Arc<Observed>>) -> Answer {
-    probe("live", observed.health.why_not_live())
+    probe("live", observed.seen.health.why_not_live())
 }
 
 pub(super) async fn ready(State(observed): State<Arc<Observed>>) -> Answer {
-    probe("ready", observed.health.why_not_ready())
+    probe("ready", observed.seen.health.why_not_ready())
 }
 
 fn probe(good: &str, reasons: Vec<String>) -> Answer {
@@ -34,7 +34,7 @@ fn probe(good: &str, reasons: Vec<String>) -> Answer {
 
 /// Each part, as it is seen. It is a report, and so its status is always 200.
 pub(super) async fn health(State(observed): State<Arc<Observed>>) -> Json<Value> {
-    let (live, ready) = (observed.health.why_not_live(), observed.health.why_not_ready());
+    let (live, ready) = (observed.seen.health.why_not_live(), observed.seen.health.why_not_ready());
     let status = match (live.is_empty(), ready.is_empty()) {
         (false, _) => "not live",
         (true, false) => "not ready",
@@ -46,7 +46,7 @@ pub(super) async fn health(State(observed): State<Arc<Observed>>) -> Json<Value>
         ("postgres", postgres(&observed)),
         ("breaker", breaker(&observed)),
     ]);
-    components.extend(observed.parts.iter().map(|(name, report)| (*name, part(&observed, &report.last()))));
+    components.extend(observed.seen.parts.iter().map(|(name, report)| (*name, part(&observed, &report.last()))));
     Json(json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
@@ -54,9 +54,9 @@ pub(super) async fn health(State(observed): State<Arc<Observed>>) -> Json<Value>
         "not_live": live,
         "not_ready": ready,
         "components": components,
-        "dependencies": observed.dependencies.reports().iter().map(dependency).collect::<Vec<_>>(),
+        "dependencies": observed.seen.dependencies.reports().iter().map(dependency).collect::<Vec<_>>(),
         "parts": parts(&observed),
-        "restarts": observed.board.restarts(),
+        "restarts": observed.seen.board.restarts(),
     }))
 }
 
@@ -108,7 +108,7 @@ fn broker(observed: &Observed) -> Value {
 }
 
 fn postgres(observed: &Observed) -> Value {
-    let (postgres, pool) = (observed.health.postgres(), observed.store.pool());
+    let (postgres, pool) = (observed.seen.health.postgres(), observed.seen.store.pool());
     let migrations = postgres.migrations.map(|state| match state {
         MigrationState::Current => "current".to_owned(),
         MigrationState::Missing(count) => format!("{count} missing"),
@@ -126,7 +126,7 @@ fn postgres(observed: &Observed) -> Value {
 }
 
 fn breaker(observed: &Observed) -> Value {
-    let report = observed.store.breaker();
+    let report = observed.seen.store.breaker();
     json!({
         "connected": report.state == BreakerState::Closed,
         "state": report.state.to_string(),
@@ -145,6 +145,7 @@ fn parts(observed: &Observed) -> Value {
         })
     };
     observed
+        .seen
         .board
         .parts()
         .iter()

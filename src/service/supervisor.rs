@@ -184,7 +184,7 @@ impl<P: Part> Keeper<P> {
                 Ended::Failed(reason) => reason,
             };
             if begun.elapsed() >= LONG_LIFE {
-                backoff = Backoff::new(LEAST_BACKOFF, MOST_BACKOFF);
+                backoff.reset();
             }
             self.rest(reason, backoff.next_delay()).await?;
             if self.stop.is_asked() {
