@@ -23,7 +23,7 @@ pub(super) trait Narrowing {
     /// Commits the first `count` records, or fewer; lets go of those that somebody else has dealt with.
     async fn commit_front(&mut self, count: usize) -> Result<Attempted, PipelineError>;
 
-    /// Has the first record refused. False if it was no event.
+    /// Has the first record refused, or lets go of it to be read again for that. False if it was no event.
     fn condemn_first(&mut self, refusal: Refusal) -> bool;
 }
 

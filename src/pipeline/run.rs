@@ -24,7 +24,7 @@ use super::{
     counts::{Counts, Station, Totals},
     narrowing::{Attempted, Narrowing, commit_all},
     source::Source,
-    work::{Front, RejectedItem, Work},
+    work::{Condemned, Front, RejectedItem, Work},
 };
 
 /// One consumer's way into the store.
@@ -66,6 +66,19 @@ pub struct Renewed<S, A> {
 
 /// After this many conflicts in a row a smaller part of the batch is tried: it meets fewer other writers.
 pub(super) const CONFLICTS_BEFORE_HALVING: u32 = 8;
+
+/// Why an attempt came to nothing.
+enum AttemptError {
+    Commit(CommitError),
+    /// Events of these partitions become dead letters, whose records weren't kept.
+    NotKept(Vec<TopicPartition>),
+}
+
+impl<E: Into<CommitError>> From<E> for AttemptError {
+    fn from(error: E) -> Self {
+        Self::Commit(error.into())
+    }
+}
 
 /// A commit whose answer was lost.
 struct InDoubt {
@@ -119,7 +132,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             self.cache.clear();
             (self.store, self.aggregators) = (store, aggregators);
             self.options.keep_rejected = keep_rejected;
-            consumer.renew(decoder);
+            consumer.renew(decoder, keep_rejected);
         };
         let progress = Arc::clone(consumer.progress());
         let closed = consumer.close().await;
@@ -262,14 +275,15 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
                     self.finish(consumer, work, count, committed, &totals);
                     return Ok(Attempted::Done);
                 }
-                Err(CommitError::Conflict) => {
+                Err(AttemptError::NotKept(partitions)) => self.read_again(consumer, work, partitions),
+                Err(AttemptError::Commit(CommitError::Conflict)) => {
                     self.counts.add(&Totals { conflicts: 1, ..Totals::default() });
                     tokio::time::sleep(conflicts.next_delay()).await;
                     if conflicts.attempts().is_multiple_of(CONFLICTS_BEFORE_HALVING) {
                         most = (count / 2).max(1);
                     }
                 }
-                Err(CommitError::Fenced(fenced)) => {
+                Err(AttemptError::Commit(CommitError::Fenced(fenced))) => {
                     let resolved = in_doubt.take().and_then(|doubt| Some((fenced.resolves(&doubt.moves)?, doubt)));
                     if let Some((committed, doubt)) = resolved {
                         tracing::info!("the commit whose answer was lost had happened");
@@ -278,7 +292,12 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
                     }
                     self.let_go_of(consumer, work, fenced);
                 }
-                Err(CommitError::Store(error)) => match error.failure {
+                Err(AttemptError::Commit(CommitError::Store(error))) => match error.failure {
+                    Failure::Data if work.lacks_records() => {
+                        tracing::warn!(%error, records = work.len(), "Postgres refuses an event");
+                        let partitions = work.partitions();
+                        self.read_again(consumer, work, partitions);
+                    }
                     Failure::Data => return Ok(Attempted::Refused(error)),
                     Failure::Setup => return Err(error.into()),
                     Failure::Contention | Failure::Unavailable | Failure::InDoubt => {
@@ -300,7 +319,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         front: Front<'_>,
         moves: &[CheckpointMove],
         totals: &mut Totals,
-    ) -> Result<Committed, CommitError> {
+    ) -> Result<Committed, AttemptError> {
         let events: Vec<&Event> = front.events().collect();
         let taken = self.cache.take(&events);
         let wanted = self.cache.wanted(&taken, &events);
@@ -316,7 +335,8 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         });
         let folded = folded.await?;
         totals.take(&folded.outcome);
-        let rejected = if self.options.keep_rejected { front.rejected(&folded.outcome.rejected) } else { Vec::new() };
+        let rejected = if self.options.keep_rejected { folded.outcome.rejected.as_slice() } else { &[] };
+        let rejected = front.rejected(rejected).map_err(AttemptError::NotKept)?;
         let mut dead_letters = front.dead_letters();
         dead_letters.extend(rejected.iter().map(RejectedItem::dead_letter));
         let batch = BatchCommit {
@@ -344,6 +364,16 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         self.counts.add(totals);
         work.advance(count);
         consumer.commit(committed);
+    }
+
+    /// An event of these partitions becomes a dead letter, so that its record is asked for after all: they are read
+    /// again, with the records of as many events as were in hand.
+    fn read_again(&self, consumer: &impl Source, work: &mut Work, partitions: Vec<TopicPartition>) {
+        tracing::info!(partitions = partitions.len(), "reading again what becomes a dead letter");
+        consumer.keep_records(work.ends(&partitions));
+        let discarded = work.retain(|slice| !partitions.contains(slice.lease.partition()));
+        consumer.progress().add_discarded(discarded);
+        consumer.restart(partitions);
     }
 
     /// Somebody else moved these checkpoints: their records are read again from where they stand now, by whoever has
@@ -375,7 +405,14 @@ impl<C: Source, S: Storage<A>, A: SessionAggregator> Narrowing for InWork<'_, C,
     }
 
     fn condemn_first(&mut self, refused: Refusal) -> bool {
-        self.work.condemn_first(refused)
+        match self.work.condemn_first(refused) {
+            Condemned::Done => true,
+            Condemned::NoEvent => false,
+            Condemned::NotKept(partition) => {
+                self.pipeline.read_again(self.consumer, &mut self.work, vec![partition]);
+                true
+            }
+        }
     }
 }
 

@@ -38,8 +38,11 @@ pub trait Source {
     /// Grants these partitions anew, if they are still assigned: they will be read from their checkpoints again.
     fn restart(&self, partitions: Vec<TopicPartition>);
 
-    /// Decodes like that from now on, and grants every partition anew.
-    fn renew(&self, decoder: Decoder);
+    /// Keeps the records of events before these offsets, from the next time on that reading starts there.
+    fn keep_records(&self, before: Vec<(TopicPartition, NextOffset)>);
+
+    /// Decodes like that from now on, with the record of every event kept or not, and grants every partition anew.
+    fn renew(&self, decoder: Decoder, keep_records: bool);
 
     /// Lets the group's committed offsets follow the checkpoints.
     fn commit(&self, committed: Committed);
@@ -81,8 +84,12 @@ impl Source for Consumer {
         self.restart(partitions);
     }
 
-    fn renew(&self, decoder: Decoder) {
-        self.renew(decoder);
+    fn keep_records(&self, before: Vec<(TopicPartition, NextOffset)>) {
+        self.keep_records(before);
+    }
+
+    fn renew(&self, decoder: Decoder, keep_records: bool) {
+        self.renew(decoder, keep_records);
     }
 
     fn commit(&self, committed: Committed) {

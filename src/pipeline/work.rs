@@ -3,11 +3,11 @@
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use crate::{
-    event::{Decoded, Event, Reason, Refusal},
+    event::{Event, Reason, Refusal},
     fold::Rejection,
-    record::{NextOffset, TopicPartition},
+    record::{NextOffset, Record, RecordOffset, TopicPartition},
     store::{CheckpointMove, DeadLetter},
-    stream::{Batch, Item, Lease, ReadProgress, Slice},
+    stream::{Batch, Content, Item, Lease, ReadProgress, Slice},
 };
 
 use super::counts::Totals;
@@ -37,6 +37,10 @@ impl Work {
         self.batch.items.len() - self.done
     }
 
+    fn left(&self) -> &[Item] {
+        &self.batch.items[self.done..]
+    }
+
     /// The first `count` items that aren't committed yet.
     pub(super) fn front(&self, count: usize) -> Front<'_> {
         Front { slices: &self.batch.slices, items: &self.batch.items[self.range(count)] }
@@ -61,15 +65,52 @@ impl Work {
         self.batch.retain_slices(keep)
     }
 
-    /// Makes a dead letter of the first item. False if it was no event.
-    pub(super) fn condemn_first(&mut self, refusal: Refusal) -> bool {
-        let first = &mut self.batch.items[self.done];
-        if !matches!(first.decoded, Decoded::Event(_)) {
-            return false;
-        }
-        first.decoded = Decoded::Refused(refusal);
-        true
+    /// Makes a dead letter of the first item.
+    pub(super) fn condemn_first(&mut self, refusal: Refusal) -> Condemned {
+        let Item { slice, content, .. } = &mut self.batch.items[self.done];
+        let Content::Event { record, .. } = content else { return Condemned::NoEvent };
+        let Some(record) = record.take() else {
+            return Condemned::NotKept(self.batch.slices[*slice].lease.partition().clone());
+        };
+        *content = Content::Refused { refusal, record };
+        Condemned::Done
     }
+
+    /// Whether none of its events could become a dead letter. Where some could, the others are dealt with as they come:
+    /// a batch that is read again may reach further than before.
+    pub(super) fn lacks_records(&self) -> bool {
+        let mut events = self.left().iter().filter_map(|item| match &item.content {
+            Content::Event { record, .. } => Some(record),
+            Content::Ignored | Content::Refused { .. } => None,
+        });
+        events.next().is_some_and(Option::is_none) && events.all(Option::is_none)
+    }
+
+    /// Of what isn't committed yet.
+    pub(super) fn partitions(&self) -> Vec<TopicPartition> {
+        self.front(self.len()).leases().map(|lease| lease.partition().clone()).collect()
+    }
+
+    /// Where what is left of these partitions ends.
+    pub(super) fn ends(&self, partitions: &[TopicPartition]) -> Vec<(TopicPartition, NextOffset)> {
+        let left = self.left();
+        let of_slice = |(index, slice): (usize, &Slice)| {
+            let partition = slice.lease.partition();
+            let last = left.iter().rfind(|item| item.slice == index).filter(|_| partitions.contains(partition))?;
+            Some((partition.clone(), last.offset.next()))
+        };
+        self.batch.slices.iter().enumerate().filter_map(of_slice).collect()
+    }
+}
+
+/// What came of the wish to make a dead letter of an item.
+#[must_use]
+pub(super) enum Condemned {
+    Done,
+    /// It can't be one: it was no event.
+    NoEvent,
+    /// Its record wasn't kept; this partition must be read again.
+    NotKept(TopicPartition),
 }
 
 /// Some items, in the order in which they were read.
@@ -86,9 +127,9 @@ impl<'w> Front<'w> {
     }
 
     pub(super) fn events(self) -> impl Iterator<Item = &'w Event> {
-        self.items.iter().filter_map(|item| match &item.decoded {
-            Decoded::Event(event) => Some(&**event),
-            Decoded::Ignored | Decoded::Refused(_) => None,
+        self.items.iter().filter_map(|item| match &item.content {
+            Content::Event { event, .. } => Some(&**event),
+            Content::Ignored | Content::Refused { .. } => None,
         })
     }
 
@@ -108,37 +149,58 @@ impl<'w> Front<'w> {
     }
 
     pub(super) fn dead_letters(self) -> Vec<DeadLetter<'w>> {
-        let letter = |item: &'w Item| match &item.decoded {
-            Decoded::Refused(refusal) => Some(DeadLetter {
+        let letter = |item: &'w Item| match &item.content {
+            Content::Refused { refusal, record } => Some(DeadLetter {
                 partition: self.slices[item.slice].lease.partition(),
                 offset: item.offset,
-                record: &item.record,
+                record,
                 refusal,
             }),
-            Decoded::Event(_) | Decoded::Ignored => None,
+            Content::Event { .. } | Content::Ignored => None,
         };
         self.items.iter().filter_map(letter).collect()
     }
 
     /// The items behind these events, which the aggregator rejected.
-    pub(super) fn rejected(self, rejected: &[(usize, Rejection)]) -> Vec<RejectedItem<'w>> {
-        let mut events = self.items.iter().filter(|item| matches!(item.decoded, Decoded::Event(_))).enumerate();
-        let item = |(wanted, rejection): &(usize, Rejection)| {
-            let (_, item) = events.find(|(index, _)| index == wanted)?;
-            let refusal = Refusal::new(Reason::Rejected, rejection.0);
-            Some(RejectedItem { partition: self.slices[item.slice].lease.partition(), item, refusal })
-        };
-        rejected.iter().filter_map(item).collect()
+    ///
+    /// # Errors
+    /// The partitions of those whose records weren't kept.
+    pub(super) fn rejected(
+        self,
+        rejected: &[(usize, Rejection)],
+    ) -> Result<Vec<RejectedItem<'w>>, Vec<TopicPartition>> {
+        let mut events = self
+            .items
+            .iter()
+            .filter_map(|item| match &item.content {
+                Content::Event { record, .. } => Some((item, record)),
+                Content::Ignored | Content::Refused { .. } => None,
+            })
+            .enumerate();
+        let (mut items, mut not_kept) = (Vec::new(), Vec::new());
+        for (wanted, rejection) in rejected {
+            let Some((_, (item, record))) = events.find(|(index, _)| index == wanted) else { break };
+            let (partition, offset) = (self.slices[item.slice].lease.partition(), item.offset);
+            match record {
+                Some(record) => {
+                    let refusal = Refusal::new(Reason::Rejected, rejection.0);
+                    items.push(RejectedItem { partition, offset, record, refusal });
+                }
+                None if not_kept.contains(partition) => {}
+                None => not_kept.push(partition.clone()),
+            }
+        }
+        if not_kept.is_empty() { Ok(items) } else { Err(not_kept) }
     }
 
     /// What becomes of the items that are no events.
     pub(super) fn totals(self) -> Totals {
         let mut totals = Totals { batches: 1, ..Totals::default() };
         for item in self.items {
-            match &item.decoded {
-                Decoded::Event(_) => {}
-                Decoded::Ignored => totals.ignored += 1,
-                Decoded::Refused(refusal) => totals.add_dead_letter(refusal.reason),
+            match &item.content {
+                Content::Event { .. } => {}
+                Content::Ignored => totals.ignored += 1,
+                Content::Refused { refusal, .. } => totals.add_dead_letter(refusal.reason),
             }
         }
         totals
@@ -149,13 +211,111 @@ impl<'w> Front<'w> {
 #[derive(Debug)]
 pub(super) struct RejectedItem<'w> {
     partition: &'w TopicPartition,
-    item: &'w Item,
+    offset: RecordOffset,
+    record: &'w Record,
     refusal: Refusal,
 }
 
 impl RejectedItem<'_> {
     pub(super) fn dead_letter(&self) -> DeadLetter<'_> {
-        let Item { offset, record, .. } = self.item;
-        DeadLetter { partition: self.partition, offset: *offset, record, refusal: &self.refusal }
+        let Self { partition, offset, record, refusal } = self;
+        DeadLetter { partition, offset: *offset, record, refusal }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use crate::{
+        event::{Body, EventTime, RedactedText, SessionId, Tool, ToolName},
+        stream::Leases,
+    };
+
+    use super::*;
+
+    fn event() -> Box<Event> {
+        let body = Body::Tool(Tool {
+            tool_execution_id: Uuid::nil(),
+            tool_name: ToolName::parse("Bash").unwrap(),
+            success: true,
+            duration_ms: None,
+            summary: None,
+        });
+        Box::new(Event {
+            session_id: SessionId::parse("s").unwrap(),
+            entity_id: Uuid::nil(),
+            correlation_id: Uuid::nil(),
+            causation_id: Uuid::nil(),
+            emitted_at: EventTime::parse("2026-03-01T00:00:00Z").unwrap(),
+            task_id: None,
+            action_description: RedactedText::of(""),
+            body,
+        })
+    }
+
+    fn event_without_record() -> Content {
+        Content::Event { event: event(), record: None }
+    }
+
+    fn event_with_record() -> Content {
+        Content::Event { event: event(), record: Some(Box::default()) }
+    }
+
+    fn bad() -> Content {
+        Content::Refused { refusal: Refusal::new(Reason::InvalidJson, "no JSON"), record: Box::default() }
+    }
+
+    /// These contents in turns in the partitions 0 and 1, from offset 0 on.
+    fn work(contents: Vec<Content>) -> Work {
+        let leases = Leases::default().grant([TopicPartition::new("t", 0), TopicPartition::new("t", 1)]);
+        let slices = leases.into_iter().map(|lease| Slice { lease, expected: NextOffset::new(0) }).collect();
+        let item = |(index, content)| Item {
+            slice: index % 2,
+            offset: RecordOffset::new(i64::try_from(index / 2).unwrap()),
+            bytes: 0,
+            content,
+        };
+        Work::new(Batch::new(slices, contents.into_iter().enumerate().map(item).collect()), Arc::default())
+    }
+
+    fn refusal() -> Refusal {
+        Refusal::new(Reason::Unstorable, "refused")
+    }
+
+    #[test]
+    fn an_event_becomes_a_dead_letter_with_its_record_or_is_asked_for_again() {
+        let mut kept = work(vec![event_with_record()]);
+        assert!(matches!(kept.condemn_first(refusal()), Condemned::Done));
+        assert_eq!(kept.front(1).dead_letters().len(), 1);
+        assert!(matches!(kept.condemn_first(refusal()), Condemned::NoEvent));
+
+        let mut not_kept = work(vec![event_without_record(), event_without_record(), event_with_record()]);
+        not_kept.advance(1);
+        let Condemned::NotKept(partition) = not_kept.condemn_first(refusal()) else { panic!("it has no record") };
+        assert_eq!(partition, TopicPartition::new("t", 1));
+        assert_eq!(not_kept.ends(&[partition]), [(TopicPartition::new("t", 1), NextOffset::new(1))]);
+        assert_eq!(not_kept.ends(&not_kept.partitions()).len(), 2);
+    }
+
+    #[test]
+    fn records_are_lacking_only_where_there_are_events_and_none_has_one() {
+        assert!(!work(vec![bad(), Content::Ignored]).lacks_records());
+        assert!(work(vec![bad(), event_without_record()]).lacks_records());
+        let mut half = work(vec![event_without_record(), event_with_record(), event_without_record()]);
+        assert!(!half.lacks_records());
+        half.advance(2);
+        assert!(half.lacks_records());
+    }
+
+    #[test]
+    fn rejected_events_are_dead_letters_unless_a_record_is_lacking() {
+        let rejection = Rejection("because");
+        let work = work(vec![bad(), event_with_record(), event_without_record(), event_with_record()]);
+        let front = work.front(4);
+        let kept = front.rejected(&[(0, rejection), (2, rejection)]).unwrap();
+        let offsets: Vec<_> = kept.iter().map(|item| (item.partition.partition, item.offset.get())).collect();
+        assert_eq!(offsets, [(1, 0), (1, 1)]);
+        assert_eq!(front.rejected(&[(0, rejection), (1, rejection)]).unwrap_err(), [TopicPartition::new("t", 0)]);
     }
 }

@@ -6,6 +6,9 @@ pub use offset::{NextOffset, RecordOffset, TopicPartition};
 
 use crate::event::{RecordTimestamp, WireRecord};
 
+/// The header that names an event's kind.
+pub(crate) const KIND_HEADER: &[u8] = b"event_type";
+
 /// A record, whole: what a dead letter keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
@@ -26,7 +29,7 @@ pub struct Header {
 impl Record {
     /// What decoding looks at.
     pub fn wire(&self) -> WireRecord<'_> {
-        let kind = self.headers.iter().rev().find(|header| *header.key == *b"event_type");
+        let kind = self.headers.iter().rev().find(|header| *header.key == *KIND_HEADER);
         WireRecord {
             value: self.value.as_deref(),
             kind_header: kind.map(|header| header.value.as_deref()),
@@ -34,11 +37,18 @@ impl Record {
         }
     }
 
-    /// About how much memory the record takes, in bytes. An empty header is two bytes on the wire, but more here.
+    /// About how much memory the record takes, in bytes.
     pub fn bytes(&self) -> usize {
-        let length = |part: &Option<Box<[u8]>>| part.as_ref().map_or(0, |part| part.len());
-        let headers: usize =
-            self.headers.iter().map(|header| size_of::<Header>() + header.key.len() + length(&header.value)).sum();
-        length(&self.value) + length(&self.key) + headers
+        let headers = self.headers.iter().map(|header| header_bytes(&header.key, header.value.as_deref()));
+        length(self.value.as_deref()) + length(self.key.as_deref()) + headers.sum::<usize>()
     }
+}
+
+/// An empty header is two bytes on the wire, but more here.
+pub(crate) fn header_bytes(name: &[u8], value: Option<&[u8]>) -> usize {
+    size_of::<Header>() + name.len() + length(value)
+}
+
+fn length(part: Option<&[u8]>) -> usize {
+    part.map_or(0, <[u8]>::len)
 }

@@ -265,6 +265,7 @@ fn start_consumer(
         until,
         membership,
         rate,
+        keep_records: config.aggregator.keep_rejected,
         progress: Arc::new(progress),
     })
 }

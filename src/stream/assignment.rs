@@ -97,7 +97,8 @@ impl Poller {
 
     fn begin_reading(&mut self, partition: TopicPartition, lease: Lease, position: NextOffset) {
         let end = self.ends.get(&partition).copied();
-        self.readings.insert(partition, Reading::new(lease, position, end));
+        let kept_before = self.kept_before.get(&partition).copied();
+        self.readings.insert(partition, Reading::new(lease, position, end).keeping_records_before(kept_before));
     }
 
     fn assign(&mut self, positions: Vec<(Lease, NextOffset)>) -> Result<(), KafkaError> {
@@ -141,8 +142,8 @@ impl Poller {
     }
 
     /// Grants everything anew, also what was granted before and never started: nobody may be left who would start it.
-    pub(super) fn renew(&mut self, decoder: Decoder) {
-        self.decoder = decoder;
+    pub(super) fn renew(&mut self, decoder: Decoder, keep_records: bool) {
+        (self.decoder, self.keep_records) = (decoder, keep_records);
         self.give_up_halted();
         self.grant_anew(self.consumer.context().all_granted());
     }
@@ -197,6 +198,7 @@ impl Poller {
         }
         for partition in &revoked {
             self.readings.remove(partition);
+            self.kept_before.remove(partition);
         }
         self.progress.forget(&revoked);
         self.discard_ended();

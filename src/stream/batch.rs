@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    event::Decoded,
+    event::{Decoded, Event, Refusal},
     record::{NextOffset, Record, RecordOffset},
 };
 
@@ -39,8 +39,36 @@ pub struct Item {
     /// Index into [`Batch::slices`].
     pub slice: usize,
     pub offset: RecordOffset,
-    pub record: Record,
-    pub decoded: Decoded,
+    /// How much memory a copy of the record takes or would take, in bytes.
+    pub bytes: usize,
+    pub content: Content,
+}
+
+/// What a record came to, with what may still be asked for.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A copy of the record would be half of the memory, and is asked for only if the event becomes a dead letter after
+    /// all. So most are without; where one is needed, it is read again.
+    Event {
+        event: Box<Event>,
+        record: Option<Box<Record>>,
+    },
+    Ignored,
+    Refused {
+        refusal: Refusal,
+        record: Box<Record>,
+    },
+}
+
+impl Content {
+    /// Copies the record where it is needed, or wanted.
+    pub fn of(decoded: Decoded, keep_record: bool, copy: impl FnOnce() -> Record) -> Self {
+        match decoded {
+            Decoded::Event(event) => Self::Event { event, record: keep_record.then(|| Box::new(copy())) },
+            Decoded::Ignored => Self::Ignored,
+            Decoded::Refused(refusal) => Self::Refused { refusal, record: Box::new(copy()) },
+        }
+    }
 }
 
 /// Records in the order in which they were read. Within a slice they are consecutive: none between was left out.
@@ -113,17 +141,17 @@ impl BatchBuilder {
         lease: &Lease,
         position: NextOffset,
         offset: RecordOffset,
-        record: Record,
-        decoded: Decoded,
+        bytes: usize,
+        content: Content,
     ) {
         let known = self.batch.slices.iter().position(|slice| slice.lease == *lease);
         let slice = known.unwrap_or_else(|| {
             self.batch.slices.push(Slice { lease: lease.clone(), expected: position });
             self.batch.slices.len() - 1
         });
-        self.bytes += record.bytes();
+        self.bytes += bytes;
         self.begun.get_or_insert_with(Instant::now);
-        self.batch.items.push(Item { slice, offset, record, decoded });
+        self.batch.items.push(Item { slice, offset, bytes, content });
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -166,7 +194,7 @@ impl BatchBuilder {
     /// Takes out the records of leases that ended; returns how many.
     pub(super) fn discard(&mut self, ended: impl Fn(&Lease) -> bool) -> u64 {
         let discarded = self.batch.retain_slices(|slice| !ended(&slice.lease));
-        self.bytes = self.batch.items.iter().map(|item| item.record.bytes()).sum();
+        self.bytes = self.batch.items.iter().map(|item| item.bytes).sum();
         if self.is_empty() {
             self.clear();
         }

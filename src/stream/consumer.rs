@@ -144,9 +144,15 @@ impl Consumer {
         self.tell(Command::Restart(partitions));
     }
 
-    /// Decodes like that from now on, and grants every partition anew: what is not committed is read again.
-    pub fn renew(&self, decoder: Decoder) {
-        self.tell(Command::Renew(decoder));
+    /// Keeps the records of events before these offsets, from the next time on that reading starts there.
+    pub fn keep_records(&self, before: Vec<(TopicPartition, NextOffset)>) {
+        self.tell(Command::KeepRecords(before));
+    }
+
+    /// Decodes like that from now on, with the record of every event kept or not, and grants every partition anew: what
+    /// is not committed is read again.
+    pub fn renew(&self, decoder: Decoder, keep_records: bool) {
+        self.tell(Command::Renew { decoder, keep_records });
     }
 
     /// Lets Kafka's committed offsets follow the checkpoints.

@@ -135,12 +135,12 @@ impl Lane {
 mod tests {
     use std::time::Duration;
 
-    use crate::{
-        event::Decoded,
-        record::{NextOffset, Record, RecordOffset, TopicPartition},
-    };
+    use crate::record::{NextOffset, RecordOffset, TopicPartition};
 
-    use super::{super::lease::Leases, *};
+    use super::{
+        super::{batch::Content, lease::Leases},
+        *,
+    };
 
     const A_MINUTE: Duration = Duration::from_secs(60);
 
@@ -160,8 +160,7 @@ mod tests {
 
         fn push(&mut self, lanes: &mut Lanes) {
             let position = NextOffset::new(self.1);
-            let (offset, record) = (RecordOffset::new(self.1), Record::default());
-            lanes.batch_of(&self.0).push(&self.0, position, offset, record, Decoded::Ignored);
+            lanes.batch_of(&self.0).push(&self.0, position, RecordOffset::new(self.1), 0, Content::Ignored);
             self.1 += 1;
         }
     }

@@ -57,7 +57,7 @@ pub fn read_logs(
     mut take: impl FnMut(&TopicPartition, RecordOffset, Decoded),
 ) -> Result<(), StreamError> {
     read_messages(config, ranges, |partition, message| {
-        take(partition, RecordOffset::new(message.offset()), decoder.decode(wire::record(message).wire()));
+        take(partition, RecordOffset::new(message.offset()), decoder.decode(wire::borrowed(message)));
         ControlFlow::Continue(())
     })
 }

@@ -64,7 +64,7 @@ pub fn record_times(
         done.add_partition(message.topic(), message.partition());
         // Others of it may come all the same.
         let _ = consumer.pause(&done);
-        times.entry(partition).or_insert_with(|| wire::record(&message).timestamp);
+        times.entry(partition).or_insert_with(|| wire::timestamp(&message));
     }
     Ok(times.into_iter().filter_map(|(partition, time)| Some((partition, time?))).collect())
 }

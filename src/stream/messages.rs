@@ -29,8 +29,13 @@ pub(super) enum Command {
     Locate(Vec<Lease>),
     Start(Vec<(Lease, NextOffset)>),
     Restart(Vec<TopicPartition>),
-    /// Decode like that from now on, and grant everything anew.
-    Renew(Decoder),
+    /// Keep the records of events before these offsets, when they are read again.
+    KeepRecords(Vec<(TopicPartition, NextOffset)>),
+    /// Decode like that from now on, keep the records of events or not, and grant everything anew.
+    Renew {
+        decoder: Decoder,
+        keep_records: bool,
+    },
     Commit(Committed),
     Close,
 }

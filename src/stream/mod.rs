@@ -29,7 +29,7 @@ mod standing;
 mod topics;
 mod wire;
 
-pub use batch::{Batch, BatchLimits, Item, Slice};
+pub use batch::{Batch, BatchLimits, Content, Item, Slice};
 pub use consumer::{Consumer, Departure, Stopper};
 pub use error::StreamError;
 pub use generated::{KindTopics, produce};

@@ -40,6 +40,8 @@ pub struct ConsumerOptions {
     pub membership: Membership,
     /// At most this many records a second.
     pub rate: Option<NonZeroU32>,
+    /// Whether the record of every event is kept, since any event may become a dead letter.
+    pub keep_records: bool,
     /// Where it tells how far it came.
     pub progress: Arc<ReadProgress>,
 }

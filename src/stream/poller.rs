@@ -28,6 +28,7 @@ use crate::{
 
 use super::{
     alarm::Alarm,
+    batch::Content,
     error::StreamError,
     lanes::{HandOver, Lanes},
     lease::Leases,
@@ -58,6 +59,10 @@ pub(super) struct Poller {
     until: Until,
     /// Whether the group's offsets follow the checkpoints.
     commits_to_group: bool,
+    /// Whether the record of every event is kept.
+    pub(super) keep_records: bool,
+    /// Before which offset the records of events are kept anyway.
+    pub(super) kept_before: HashMap<TopicPartition, NextOffset>,
     /// Where reading ends, where it isn't the log's end.
     pub(super) ends: HashMap<TopicPartition, NextOffset>,
     pace: Option<Pace>,
@@ -102,6 +107,8 @@ impl Poller {
             decoder: options.decoder,
             until: options.until,
             commits_to_group,
+            keep_records: options.keep_records,
+            kept_before: HashMap::new(),
             ends: ranges.into_iter().map(|range| (range.partition, range.to)).collect(),
             pace: options.rate.map(Pace::new),
             held_back: false,
@@ -201,7 +208,7 @@ impl Poller {
                     // The first one was waited for.
                     receiving_since.get_or_insert_with(Instant::now);
                     let (readings, lanes) = (&mut self.readings, &mut self.lanes);
-                    receive(&message, readings, lanes, &self.decoder, &self.progress);
+                    receive(&message, readings, lanes, &self.decoder, self.keep_records, &self.progress);
                     if let Some(pace) = &mut self.pace {
                         pace.take();
                     }
@@ -250,7 +257,8 @@ impl Poller {
             Command::Locate(leases) => self.locate(leases),
             Command::Start(positions) => self.start(positions),
             Command::Restart(partitions) => self.restart(&partitions),
-            Command::Renew(decoder) => self.renew(decoder),
+            Command::KeepRecords(before) => self.kept_before.extend(before),
+            Command::Renew { decoder, keep_records } => self.renew(decoder, keep_records),
             Command::Commit(committed) => self.commit(&committed),
             Command::Close => self.closing = true,
         }
@@ -413,6 +421,7 @@ fn receive(
     readings: &mut HashMap<TopicPartition, Reading>,
     lanes: &mut Lanes,
     decoder: &Decoder,
+    keep_records: bool,
     progress: &ReadProgress,
 ) {
     let partition = TopicPartition::new(message.topic(), message.partition());
@@ -423,9 +432,10 @@ fn receive(
         return;
     }
     progress.add_read();
-    let record = wire::record(message);
-    let decoded = decoder.decode(record.wire());
-    let timestamp = record.timestamp;
-    lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), offset, record, decoded);
-    reading.advance(offset, timestamp);
+    let wire = wire::borrowed(message);
+    let keep_record = keep_records || reading.keeps_record(offset);
+    let content = Content::of(decoder.decode(wire), keep_record, || wire::record(message));
+    let bytes = wire::bytes(message);
+    lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), offset, bytes, content);
+    reading.advance(offset, wire.timestamp);
 }

@@ -23,6 +23,8 @@ pub(super) struct Reading {
     position: NextOffset,
     /// Where reading ends, wherever the log does.
     end: Option<NextOffset>,
+    /// Events before it may become dead letters.
+    kept_before: Option<NextOffset>,
     /// Fetching was told to stop at the end.
     fetch_stopped: bool,
     halted: bool,
@@ -46,6 +48,7 @@ impl Reading {
             lease,
             position,
             end,
+            kept_before: None,
             fetch_stopped: false,
             halted: false,
             suspended: false,
@@ -56,6 +59,15 @@ impl Reading {
             last_record_at: None,
             last_at_end: None,
         }
+    }
+
+    /// The records of events before this offset are kept.
+    pub(super) fn keeping_records_before(self, kept_before: Option<NextOffset>) -> Self {
+        Self { kept_before, ..self }
+    }
+
+    pub(super) fn keeps_record(&self, record: RecordOffset) -> bool {
+        self.kept_before.is_some_and(|before| before.is_past(record))
     }
 
     pub(super) fn lease(&self) -> &Lease {

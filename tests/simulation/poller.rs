@@ -15,7 +15,7 @@ use sessionfold::{
     pipeline::Source,
     record::{NextOffset, RecordOffset, TopicPartition},
     store::Committed,
-    stream::{Batch, Item, Lease, Leases, Notice, ReadProgress, Slice, StreamError},
+    stream::{Batch, Content, Item, Lease, Leases, Notice, ReadProgress, Slice, StreamError},
 };
 
 use crate::{broker::Broker, trace::Trace};
@@ -31,6 +31,8 @@ struct Reading {
     position: NextOffset,
     /// Waiting for the checkpoint to be read anew.
     suspended: bool,
+    /// The records of events before it are kept.
+    kept_before: NextOffset,
 }
 
 /// What the pipeline told, in order.
@@ -38,6 +40,7 @@ enum Command {
     Locate(Vec<Lease>),
     Start(Vec<(Lease, NextOffset)>),
     Restart(Vec<TopicPartition>),
+    KeepRecords(Vec<(TopicPartition, NextOffset)>),
     Commit(Committed),
 }
 
@@ -47,6 +50,7 @@ pub struct Poller {
     pub leases: Arc<Leases>,
     pub progress: Arc<ReadProgress>,
     readings: BTreeMap<TopicPartition, Reading>,
+    kept_before: BTreeMap<TopicPartition, NextOffset>,
     notices: VecDeque<Notice>,
     /// By lane.
     batches: [VecDeque<Batch>; LANES],
@@ -63,6 +67,7 @@ impl Poller {
             leases: Arc::default(),
             progress: Arc::default(),
             readings: BTreeMap::new(),
+            kept_before: BTreeMap::new(),
             notices: VecDeque::new(),
             batches: Default::default(),
             commands: VecDeque::new(),
@@ -81,6 +86,7 @@ impl Poller {
     pub fn revoke(&mut self, partition: &TopicPartition) {
         self.leases.end(std::slice::from_ref(partition), Duration::ZERO);
         self.readings.remove(partition);
+        self.kept_before.remove(partition);
     }
 
     /// Stops reading; what was read is still handed over.
@@ -103,6 +109,7 @@ impl Poller {
                 Command::Locate(leases) => self.locate(leases),
                 Command::Start(positions) => self.start(positions),
                 Command::Restart(partitions) => self.restart(&partitions),
+                Command::KeepRecords(before) => self.kept_before.extend(before),
                 Command::Commit(committed) => self.commit(&committed),
             }
         }
@@ -122,7 +129,9 @@ impl Poller {
         for (lease, position) in positions {
             if self.leases.is_current(&lease) {
                 self.trace.note(format!("    member {}: reads {} from {position}", self.member, lease.partition()));
-                self.readings.insert(lease.partition().clone(), Reading { lease, position, suspended: false });
+                let partition = lease.partition().clone();
+                let kept_before = self.kept_before.get(&partition).copied().unwrap_or(NextOffset::new(0));
+                self.readings.insert(partition, Reading { lease, position, suspended: false, kept_before });
             }
         }
     }
@@ -176,7 +185,9 @@ impl Poller {
                     slices.len() - 1
                 });
                 let offset = RecordOffset::new(reading.position.get());
-                items.push(Item { slice, offset, record, decoded });
+                let bytes = record.bytes();
+                let content = Content::of(decoded, reading.kept_before.is_past(offset), || record);
+                items.push(Item { slice, offset, bytes, content });
                 reading.position = offset.next();
                 self.progress.add_read();
             }
@@ -210,8 +221,12 @@ impl Reader {
 }
 
 impl Source for Reader {
-    fn renew(&self, _: Decoder) {
+    fn renew(&self, _: Decoder, _: bool) {
         unreachable!("nothing is promoted here");
+    }
+
+    fn keep_records(&self, before: Vec<(TopicPartition, NextOffset)>) {
+        self.tell(Command::KeepRecords(before));
     }
 
     fn lanes(&self) -> usize {
