@@ -20,6 +20,7 @@ use crate::{
 use super::{CommandResult, check::first_problem, confirm::ask, progress::grouped};
 
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold dead-letters list --reason schema")]
 pub(super) struct DeadLettersArgs {
     #[command(subcommand)]
     command: DeadLettersCommand,

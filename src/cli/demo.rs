@@ -17,18 +17,21 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    CommandResult, Failure, SettingsArgs, generate, logging,
+    CommandResult, Failure, SettingsArgs,
+    arguments::whole,
+    generate, logging,
     progress::{ProgressDisplay, grouped, per_second},
     summary,
 };
 
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold demo --records 50000 --keep")]
 pub(super) struct DemoArgs {
     /// How many records to send, duplicates and bad ones included
-    #[arg(long, default_value_t = 300_000)]
+    #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = whole(0_u64..))]
     records: u64,
     /// The same seed gives the same sessions
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0_u64..))]
     seed: u64,
     /// Leave the broker and Postgres running at the end; also asked for by KEEP=1 in the environment
     #[arg(long)]

@@ -16,6 +16,7 @@ use crate::{
 use super::{CommandResult, check::first_problem};
 
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold offsets show")]
 pub(super) struct OffsetsArgs {
     #[command(subcommand)]
     command: OffsetsCommand,
