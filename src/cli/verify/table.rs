@@ -29,6 +29,12 @@ pub(super) fn print(report: &Report) {
     for note in &report.notes {
         outln!("{}", wrapped(note, 2, terminal.width));
     }
+    if report.redriven_by_others > 0 {
+        let what = "stored by `dead-letters redrive` with other settings than these, which refuse their records";
+        let events = if report.redriven_by_others == 1 { "event is" } else { "events are" };
+        let line = format!("{} {events} {what}", grouped(report.redriven_by_others));
+        outln!("{}", wrapped(&line, 2, terminal.width));
+    }
     outln!("{}", wrapped(&closing_line(report), 2, terminal.width));
     if let (Some(repaired), Some(left)) = (report.repaired, report.left)
         && repaired + left > 0
