@@ -23,13 +23,14 @@ enum DevCommand {
     #[command(after_help = "Example: sessionfold dev run -- cargo test")]
     Run {
         /// The command and its arguments
-        #[arg(required = true, last = true)]
+        #[arg(value_name = "COMMAND", required = true, last = true)]
         command: Vec<OsString>,
     },
     /// End a broker and a Postgres that were left running
     #[command(after_help = "Example: sessionfold dev stop /tmp/sessionfold-dev-Ab12Cd")]
     Stop {
         /// The folder that their start printed
+        #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
 }

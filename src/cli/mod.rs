@@ -107,14 +107,14 @@ enum Command {
     /// Reads from Postgres; from Kafka only how far the tables are behind. The log goes to standard error.
     #[command(after_help = "\
 Example: sessionfold mcp --config sessionfold.toml
-For an agent: claude mcp add sessionfold -- sessionfold mcp --config sessionfold.toml")]
+For an agent:
+  claude mcp add sessionfold -- sessionfold mcp --config sessionfold.toml")]
     Mcp,
     /// Print the effective configuration, secrets masked
     Config(config::ConfigArgs),
     /// Print a script that completes commands and options in a shell
-    #[command(
-        after_help = "Example: sessionfold completions bash > ~/.local/share/bash-completion/completions/sessionfold"
-    )]
+    #[command(after_help = "\
+Example: sessionfold completions fish > ~/.config/fish/completions/sessionfold.fish")]
     Completions(completions::CompletionsArgs),
     /// Run a command beside a private broker and a private Postgres
     Dev(dev::DevArgs),

@@ -41,7 +41,8 @@ Examples
 Fill gaps in the live tables; what is there already stays as it is:
   sessionfold replay
 Only one day of one topic:
-  sessionfold replay --topic dev.omniclaude.tool.executed.v1 --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z
+  sessionfold replay --topic dev.omniclaude.tool.executed.v1 \\
+      --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z
 Rebuild everything beside the live tables with another timeout, and look at the difference:
   sessionfold replay --into shorter --set aggregator.inactivity_timeout=30m
   sessionfold generations diff live shorter")]

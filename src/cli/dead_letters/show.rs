@@ -12,7 +12,7 @@ use crate::{
     cli::{
         CommandResult,
         progress::grouped,
-        terminal::{Terminal, cut, visible},
+        terminal::{Terminal, cut, visible, wrapped},
     },
     record::Header,
     store::{LetterId, Store, StoredLetter, headers_to_json},
@@ -68,7 +68,7 @@ fn time(time: DateTime<Utc>) -> String {
 }
 
 fn line(name: &str, value: &str) {
-    outln!("{name:<11} {}", visible(value));
+    outln!("{}", wrapped(&format!("{name:<11} {}", visible(value)), 12, Terminal::of_stdout().width));
 }
 
 fn print_head(letter: &StoredLetter) {
