@@ -88,29 +88,40 @@ impl<const N: usize> Table<N> {
         text
     }
 
+    /// As few lines as fit; among those as little cut as can be, and a first line as short as can be.
     fn lines(&self, room: usize) -> Vec<Line> {
         let wanted: [usize; N] = std::array::from_fn(|column| {
             let cells = self.rows.iter().map(|(cells, _)| columns(&cells[column]));
             cells.chain([columns(self.columns[column].name)]).max().unwrap_or(0)
         });
-        let least =
-            |column: usize| self.columns[column].least.map_or(wanted[column], |least| wanted[column].min(least));
-        let mut lines: Vec<Line> = Vec::new();
-        for column in 0..N {
-            let width = least(column);
-            let fits = |line: &Line| indent(lines.len() - 1) + taken(line) + GAP + width <= room;
-            if lines.last().is_some_and(fits)
-                && let Some(line) = lines.last_mut()
-            {
-                line.push((column, width));
-            } else {
-                lines.push(vec![(column, width)]);
+        let layouts = (0..1_u32 << (N - 1)).filter_map(|breaks| self.layout(breaks, &wanted, room));
+        let cost = |lines: &Vec<Line>| {
+            let cut: usize = lines.iter().flatten().map(|(column, width)| wanted[*column].saturating_sub(*width)).sum();
+            let starts: usize = lines.iter().map(|line| line[0].0).sum();
+            (lines.len(), cut, starts)
+        };
+        layouts.min_by_key(cost).unwrap_or_default()
+    }
+
+    /// The lines with a break after each of these columns, by the bits of the number. None if a line would be wider than
+    /// the room that it has, unless it is of one column: that has to stand somewhere.
+    fn layout(&self, breaks: u32, wanted: &[usize; N], room: usize) -> Option<Vec<Line>> {
+        let mut lines: Vec<Line> = vec![Line::new()];
+        for (column, wanted) in wanted.iter().enumerate() {
+            let least = self.columns[column].least.map_or(*wanted, |least| least.min(*wanted));
+            if column > 0 && breaks & 1 << (column - 1) != 0 {
+                lines.push(Line::new());
             }
+            lines.last_mut()?.push((column, least));
         }
         for (number, line) in lines.iter_mut().enumerate() {
-            self.fill(line, &wanted, room.saturating_sub(indent(number)));
+            let room = room.saturating_sub(indent(number));
+            if line.len() > 1 && taken(line) > room {
+                return None;
+            }
+            self.fill(line, wanted, room);
         }
-        lines
+        Some(lines)
     }
 
     /// Gives the cells that may be cut what is left of the line, each as much as another that could take more; takes it
@@ -179,11 +190,33 @@ the second one  1,234  closed  日本語日…
 name            count
     state   why
 first               1
+    open    nothing in particular
+the second one  1,234
+    closed  日本語日本語
+";
+        assert_eq!(table().drawn(plain(38)), narrow, "nothing is cut that need not be");
+        let narrower = "\
+name            count
+    state   why
+first               1
     open    nothing in…
 the second one  1,234
     closed  日本語日本…
 ";
-        assert_eq!(table().drawn(plain(23)), narrow);
+        assert_eq!(table().drawn(plain(23)), narrower);
+    }
+
+    #[test]
+    fn the_first_line_is_as_short_as_it_can_be() {
+        let mut table = Table::new([Column::text("partition"), Column::number("first"), Column::number("last")]);
+        table.add(["of.a.topic.with.a.long.name[0]".into(), "0".into(), "1,234".into()]);
+        let drawn = "\
+partition
+    first   last
+of.a.topic.with.a.long.name[0]
+        0  1,234
+";
+        assert_eq!(table.drawn(plain(40)), drawn);
     }
 
     #[test]

@@ -143,9 +143,9 @@ fn report_preview(decisions: &BTreeMap<(String, Decision), u64>, counts: &[Lette
         return outln!("{}", json!({"dry_run": true, "reasons": reasons}));
     }
     for count in counts {
-        outln!("{:<32}{:>12}", count.reason, grouped(count.letters));
+        outln!("{:<38}{:>12}", count.reason, grouped(count.letters));
         for (what, letters) in lines_of(&count.reason) {
-            outln!("  {what:<30}{:>12}", grouped(letters));
+            outln!("  {what:<36}{:>12}", grouped(letters));
         }
     }
     outln!("nothing was changed; the aggregator and Postgres were not asked");

@@ -29,7 +29,7 @@ pub(super) struct AdoptArgs {
     /// One of kafka.topics
     #[arg(long, value_name = "NAME")]
     topic: String,
-    /// Its partition whose checkpoint goes
+    /// The partition whose checkpoint moves
     #[arg(long, value_name = "NUMBER", value_parser = whole(0_i32..))]
     partition: i32,
     /// earliest, latest, or the offset of the next record to read
