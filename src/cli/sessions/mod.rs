@@ -37,7 +37,7 @@ enum SessionsCommand {
     /// List sessions, page by page
     ///
     /// Reads the whole table, or what the filters leave of it.
-    #[command(after_help = "Example: sessionfold sessions list --status active --under /home/dev --sort events")]
+    #[command(after_help = "Example: sessionfold sessions list --under /home/dev --sort events")]
     List(list::ListArgs),
     /// Show one session
     #[command(after_help = "Example: sessionfold sessions show checkout")]
