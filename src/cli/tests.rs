@@ -39,7 +39,8 @@ fn each_command_has_an_example_that_it_takes() {
     for (path, command) in commands() {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         assert!(help.starts_with("Example"), "{path:?} has no example");
-        assert!(help.lines().all(|line| line.len() <= 80), "{path:?}: broken in two it can't be copied");
+        let fits = |line: &str| line.len() <= 80 || !line.contains("sessionfold ");
+        assert!(help.lines().all(fits), "{path:?}: an example that is broken in two can't be copied");
         let help = help.replace("\\\n", "");
         let lines = help.lines().map(|line| line.trim_start().trim_start_matches("Example: "));
         let examples: Vec<Vec<String>> = lines.filter(|line| line.starts_with("sessionfold ")).map(words).collect();
