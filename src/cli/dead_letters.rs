@@ -20,6 +20,7 @@ use crate::{
 use super::{CommandResult, check::first_problem, confirm::ask, progress::grouped};
 
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold dead-letters list --reason schema")]
 pub(super) struct DeadLettersArgs {
     #[command(subcommand)]
     command: DeadLettersCommand,
@@ -28,7 +29,7 @@ pub(super) struct DeadLettersArgs {
 #[derive(Subcommand)]
 enum DeadLettersCommand {
     /// List dead letters, the youngest first
-    #[command(after_help = "Example: sessionfold dead-letters list --reason schema --since 2026-03-01T00:00:00Z")]
+    #[command(after_help = "Example: sessionfold dead-letters list --since 2026-03-01T00:00:00Z")]
     List(list::ListArgs),
     /// Show one with its record, the member at fault marked
     ///
@@ -42,9 +43,7 @@ enum DeadLettersCommand {
     #[command(after_help = "Example: sessionfold dead-letters redrive --reason too_large --dry-run")]
     Redrive(redrive::RedriveArgs),
     /// Put open ones away, or take them back
-    #[command(
-        after_help = "Example: sessionfold dead-letters discard --reason unknown_event_type --until 2026-03-01T00:00:00Z"
-    )]
+    #[command(after_help = "Example: sessionfold dead-letters discard --reason unknown_event_type")]
     Discard(discard::DiscardArgs),
 }
 

@@ -17,18 +17,23 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    CommandResult, Failure, SettingsArgs, generate, logging,
+    CommandResult, Failure, SettingsArgs,
+    arguments::whole,
+    generate, logging,
     progress::{ProgressDisplay, grouped, per_second},
     summary,
+    table::{Column, Table},
+    terminal::{Terminal, visible},
 };
 
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold demo --records 50000 --keep")]
 pub(super) struct DemoArgs {
     /// How many records to send, duplicates and bad ones included
-    #[arg(long, default_value_t = 300_000)]
+    #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = whole(0_u64..))]
     records: u64,
     /// The same seed gives the same sessions
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0_u64..))]
     seed: u64,
     /// Leave the broker and Postgres running at the end; also asked for by KEEP=1 in the environment
     #[arg(long)]
@@ -162,26 +167,41 @@ async fn print_overview(store: &Store) -> Result<(), Failure> {
     for (reason, count) in &overview.dead_letters_by_reason {
         outln!("  {reason:<28} {:>12}", grouped(count.unsigned_abs()));
     }
-    outln!("three of the sessions:");
-    overview.examples.iter().for_each(print_session);
+    outln!("\nthree of the sessions:");
+    out!("{}", table(&overview.examples, Terminal::of_stdout()));
     Ok(())
 }
 
-fn print_session(session: &ExampleSession) {
+fn table(sessions: &[ExampleSession], terminal: Terminal) -> String {
+    let mut table = Table::new([
+        Column::text("session"),
+        Column::text("status"),
+        Column::text("from"),
+        Column::text("to"),
+        Column::number("prompts"),
+        Column::number("tools"),
+        Column::number("failed"),
+        Column::text("directory"),
+        Column::text("branch"),
+        Column::text("ended by"),
+    ]);
     let time = |time: Option<chrono::DateTime<Utc>>| {
-        time.map_or_else(|| "?".to_owned(), |time| time.format("%H:%M:%S").to_string())
+        time.map_or_else(|| "-".to_owned(), |time| time.format("%H:%M:%S").to_string())
     };
-    outln!(
-        "  {}  {:<9} {} to {}  {} prompts, {} tool executions ({} failed)  {} on {}{}",
-        session.session_id,
-        session.status,
-        time(session.started_at),
-        time(session.ended_at),
-        session.prompt_count,
-        session.tool_count,
-        session.tool_failure_count,
-        session.working_directory.as_deref().unwrap_or("?"),
-        session.git_branch.as_deref().unwrap_or("no branch"),
-        session.end_reason.as_ref().map(|reason| format!("  ended: {reason}")).unwrap_or_default(),
-    );
+    let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), visible);
+    for session in sessions {
+        table.add([
+            visible(&session.session_id),
+            session.status.clone(),
+            time(session.started_at),
+            time(session.ended_at),
+            session.prompt_count.to_string(),
+            session.tool_count.to_string(),
+            session.tool_failure_count.to_string(),
+            text(&session.working_directory),
+            text(&session.git_branch),
+            text(&session.end_reason),
+        ]);
+    }
+    table.drawn(terminal)
 }

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::CommandResult;
 
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold dev run -- cargo test")]
 pub(super) struct DevArgs {
     #[command(subcommand)]
     command: DevCommand,
@@ -19,16 +20,17 @@ enum DevCommand {
     ///
     /// The command finds SESSIONFOLD_KAFKA__BROKERS, SESSIONFOLD_POSTGRES__URL and SESSIONFOLD_DEV_POSTGRES_URL in its
     /// environment. SESSIONFOLD_DEV_BROKER names the broker's program, where it isn't in target/dev.
-    ///
-    /// Example: sessionfold dev run -- cargo test
+    #[command(after_help = "Example: sessionfold dev run -- cargo test")]
     Run {
         /// The command and its arguments
-        #[arg(required = true, last = true)]
+        #[arg(value_name = "COMMAND", required = true, last = true)]
         command: Vec<OsString>,
     },
     /// End a broker and a Postgres that were left running
+    #[command(after_help = "Example: sessionfold dev stop /tmp/sessionfold-dev-Ab12Cd")]
     Stop {
         /// The folder that their start printed
+        #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
 }

@@ -4,51 +4,59 @@ use std::{process::ExitCode, time::Duration};
 
 use crate::{
     config::{Config, KafkaConfig},
-    event::EventKind,
+    event::{EventKind, EventTime},
     generate::{Generator, Shape},
     stream::{KindTopics, Producer, create_topics, produce},
 };
 use anyhow::{Context, ensure};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use clap::Args;
+use serde_json::json;
 
-use super::{CommandResult, Failure, logging};
+use super::{
+    CommandResult, Failure,
+    arguments::{share, whole},
+    logging,
+    progress::grouped,
+    terminal::{Terminal, wrapped},
+};
 
-/// Example: sessionfold generate --records 10000 --create-topics 6
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold generate --records 10000 --create-topics 6")]
 pub(super) struct GenerateArgs {
     /// How many records to send, duplicates and bad ones included
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = whole(0_u64..))]
     records: u64,
     /// The same seed and start give the same records
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0_u64..))]
     seed: u64,
     /// When the first session starts, like 2026-03-01T09:00:00Z [default: a day ago]
-    #[arg(long)]
-    start: Option<DateTime<Utc>>,
+    #[arg(long, value_name = "TIME", value_parser = EventTime::parse)]
+    start: Option<EventTime>,
     /// Share of records sent a second time, 0 to 1
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = share)]
     duplicates: f64,
     /// Share of records sent late, 0 to 1
-    #[arg(long, default_value_t = 0.10)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.10, value_parser = share)]
     late: f64,
     /// Share of records that are no good events, 0 to 1
-    #[arg(long, default_value_t = 0.005)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.005, value_parser = share)]
     bad: f64,
     /// Create the four topics with this many partitions each, where they are missing
-    #[arg(long, value_name = "PARTITIONS")]
+    #[arg(long, value_name = "PARTITIONS", value_parser = whole(1_i32..))]
     create_topics: Option<i32>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl GenerateArgs {
     fn shape(&self, max_value_bytes: usize) -> anyhow::Result<Shape> {
-        let shares = [self.duplicates, self.late, self.bad];
-        ensure!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "a share is a number from 0 to 1");
-        ensure!(self.duplicates + self.bad < 0.9, "duplicates and bad records together must stay below 0.9");
+        ensure!(self.duplicates + self.bad < 0.9, "--duplicates and --bad together must stay below 0.9");
         Ok(Shape {
             records: self.records,
             seed: self.seed,
-            start: self.start.unwrap_or_else(|| Utc::now() - TimeDelta::days(1)),
+            start: self.start.map_or_else(|| Utc::now() - TimeDelta::days(1), |start| start.as_utc()),
             duplicate_share: self.duplicates,
             late_share: self.late,
             bad_share: self.bad,
@@ -66,7 +74,12 @@ pub(super) async fn execute(config: Config, args: GenerateArgs) -> CommandResult
         create_topics(&config.kafka, &config.kafka.topics, partitions).await?;
     }
     let sent = send(config.kafka.clone(), shape, topics).await?;
-    outln!("{sent} records sent to {}", config.kafka.topics.join(", "));
+    if args.json {
+        outln!("{}", json!({"sent": sent, "topics": config.kafka.topics}));
+    } else {
+        let line = format!("{} records sent to {}", grouped(sent), config.kafka.topics.join(", "));
+        outln!("{}", wrapped(&line, 2, Terminal::of_stdout().width));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

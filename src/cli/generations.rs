@@ -2,7 +2,7 @@
 
 mod table;
 
-use std::{process::ExitCode, str::FromStr, time::Instant};
+use std::{process::ExitCode, str::FromStr};
 
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
@@ -14,22 +14,24 @@ use crate::{
     config::{AggregatorConfig, Config},
     fold::SideAggregators,
     service::{
-        Monitor, OtherGeneration, Promoter, PromotionError, adopt_generation, open_generation, open_store,
-        preflight_database, settings_of, with_aggregators,
+        OtherGeneration, Promoter, PromotionError, adopt_generation, open_generation, open_store, preflight_database,
+        settings_of, with_aggregators,
     },
     store::{Generation, GenerationName, ReplayName, Store},
 };
 
 use super::{
     CommandResult, Failure,
+    arguments::whole,
     check::first_problem,
     confirm::ask,
     logging,
-    progress::{ProgressLine, bar, grouped},
+    progress::{ProgressBar, grouped},
+    terminal::Terminal,
 };
 
-/// Look at generations, compare them, and choose the one that is live
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold generations list")]
 pub(super) struct GenerationsArgs {
     #[command(subcommand)]
     command: GenerationsCommand,
@@ -38,6 +40,7 @@ pub(super) struct GenerationsArgs {
 #[derive(Subcommand)]
 enum GenerationsCommand {
     /// Show all, the live one first
+    #[command(after_help = "Example: sessionfold generations list --json")]
     List {
         /// Print one JSON array
         #[arg(long)]
@@ -47,8 +50,7 @@ enum GenerationsCommand {
     ///
     /// Compared is what events and settings decide, not when or how often a row was written. Events that one has read
     /// and the other hasn't make a difference, too.
-    ///
-    /// Example: sessionfold generations diff live shorter
+    #[command(after_help = "Example: sessionfold generations diff live shorter")]
     Diff(DiffArgs),
     /// Make one the live one, for readers and the live consumer at once
     ///
@@ -56,22 +58,23 @@ enum GenerationsCommand {
     /// consumer group's checkpoints, and the rights that others have on the live tables. Running instances notice it with
     /// their next batch and go on with its settings. The one that was live stays, under its own name: promoting it is the
     /// way back. Views that were made on the live tables stay with them.
-    ///
-    /// Example: sessionfold generations promote shorter
+    #[command(after_help = "Example: sessionfold generations promote shorter")]
     Promote(PromoteArgs),
     /// Delete one that isn't live
-    ///
-    /// Example: sessionfold generations drop shorter
+    #[command(after_help = "Example: sessionfold generations drop shorter")]
     Drop(DropArgs),
 }
 
 #[derive(Args)]
 struct DiffArgs {
     /// The name of a generation, or `live`
+    #[arg(value_name = "FIRST")]
     first: Which,
+    /// Another, which it is compared with
+    #[arg(value_name = "SECOND")]
     second: Which,
     /// Most sessions to show; all are counted
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole(0_u32..))]
     limit: u32,
     /// End with 1 where they differ
     #[arg(long)]
@@ -83,9 +86,11 @@ struct DiffArgs {
 
 #[derive(Args)]
 struct PromoteArgs {
+    /// The generation that is to be live
+    #[arg(value_name = "NAME")]
     name: GenerationName,
     /// The replay that has filled it
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "NAME", default_value_t)]
     replay: ReplayName,
     /// Don't ask
     #[arg(long)]
@@ -97,6 +102,8 @@ struct PromoteArgs {
 
 #[derive(Args)]
 struct DropArgs {
+    /// The generation to delete
+    #[arg(value_name = "NAME")]
     name: GenerationName,
     /// Don't ask
     #[arg(long)]
@@ -170,7 +177,7 @@ async fn list(config: &Config, live: &Store, json: bool) -> CommandResult {
     if json {
         outln!("{}", serde_json::to_string(&all)?);
     } else {
-        out!("{}", table::generations(&all));
+        out!("{}", table::generations(&all, Terminal::of_stdout()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -203,7 +210,7 @@ async fn diff(live: &Store, args: DiffArgs) -> CommandResult {
     if args.json {
         outln!("{}", serde_json::to_string(&diff)?);
     } else {
-        out!("{}", table::diff(&diff));
+        out!("{}", table::diff(&diff, Terminal::of_stdout()));
     }
     Ok(ExitCode::from(u8::from(args.exit_code && !diff.is_equal())))
 }
@@ -223,7 +230,7 @@ async fn schema_of(live: &Store, which: &Which) -> Result<String, Failure> {
 }
 
 fn unknown(name: &GenerationName) -> Failure {
-    Failure::Usage(anyhow!("there is no generation {name}; `sessionfold generations list` shows which there are"))
+    Failure::Runtime(anyhow!("there is no generation {name}; `sessionfold generations list` shows which there are"))
 }
 
 async fn promote(config: Config, live: &Store, args: PromoteArgs, sides: SideAggregators) -> CommandResult {
@@ -248,7 +255,7 @@ async fn promote(config: Config, live: &Store, args: PromoteArgs, sides: SideAgg
     with_aggregators!(next_config, sides, |aggregators| {
         let promoter = Promoter { config: &live_config, live, next: &next, aggregators, replay: args.replay };
         let mut shown = None;
-        let watch = |monitor, left| shown = Some(Shown::start(monitor, left));
+        let watch = |monitor, left| shown = Some(ProgressBar::start(monitor, left));
         let promoted = promoter.promote(watch).await;
         drop(shown);
         if let Err(error) = promoted {
@@ -272,28 +279,6 @@ async fn not_promoted(live: &Store, next: &OtherGeneration, error: PromotionErro
         Err(_) => "whether it is live is not known; `sessionfold generations list` tells",
     };
     Failure::Runtime(anyhow::Error::from(error).context(outcome))
-}
-
-/// How far a reading is, on standard error, until it is dropped.
-struct Shown(tokio::task::JoinHandle<()>);
-
-impl Shown {
-    fn start(monitor: Monitor, left: u64) -> Self {
-        Self(tokio::spawn(async move {
-            let (mut line, begun) = (ProgressLine::new(), Instant::now());
-            let mut ticks = tokio::time::interval(std::time::Duration::from_millis(250));
-            loop {
-                ticks.tick().await;
-                line.say(|| bar(monitor.counts.totals().records(), left, begun.elapsed()));
-            }
-        }))
-    }
-}
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 async fn drop_one(config: &Config, live: &Store, args: DropArgs) -> CommandResult {

@@ -3,6 +3,7 @@
 #[macro_use]
 mod output;
 
+mod arguments;
 mod check;
 mod completions;
 mod config;
@@ -23,7 +24,10 @@ mod run;
 mod sessions;
 mod signals;
 mod summary;
+mod table;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod transitions;
 mod verify;
 
@@ -40,8 +44,19 @@ use crate::{
 ///
 /// Settings come from the defaults, then a file (--config), then the environment (SESSIONFOLD_SECTION__KEY), then
 /// --set. `sessionfold config` shows what they come to.
+///
+/// Exit codes: 0 done; 1 failed on the way, or what was named is not there; 2 wrong usage or configuration, or nobody
+/// said yes: nothing was changed.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  sessionfold check --config sessionfold.toml
+  sessionfold run --config sessionfold.toml
+  sessionfold sessions list --status active"
+)]
 struct Cli {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -64,9 +79,9 @@ enum Command {
     /// Consume: read, fold and commit until stopped
     Run(run::RunArgs),
     /// Apply the migrations that the database lacks
-    Migrate,
+    Migrate(migrate::MigrateArgs),
     /// Check configuration, broker, topics, database and migrations
-    Check,
+    Check(check::CheckArgs),
     /// Show the whole on a private broker and a private Postgres
     Demo(demo::DemoArgs),
     /// Send synthetic events to Kafka
@@ -90,14 +105,16 @@ enum Command {
     /// Answer an agent's questions about sessions, by the Model Context Protocol on standard input and output
     ///
     /// Reads from Postgres; from Kafka only how far the tables are behind. The log goes to standard error.
-    ///
-    /// Example: claude mcp add sessionfold -- sessionfold mcp --config sessionfold.toml
+    #[command(after_help = "\
+Example: sessionfold mcp --config sessionfold.toml
+For an agent:
+  claude mcp add sessionfold -- sessionfold mcp --config sessionfold.toml")]
     Mcp,
     /// Print the effective configuration, secrets masked
-    Config,
+    Config(config::ConfigArgs),
     /// Print a script that completes commands and options in a shell
-    ///
-    /// Example: sessionfold completions bash > ~/.local/share/bash-completion/completions/sessionfold
+    #[command(after_help = "\
+Example: sessionfold completions fish > ~/.config/fish/completions/sessionfold.fish")]
     Completions(completions::CompletionsArgs),
     /// Run a command beside a private broker and a private Postgres
     Dev(dev::DevArgs),
@@ -161,8 +178,8 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregators) -> CommandResult {
     match command {
         Command::Run(args) => run::execute(settings.load()?, args, sides).await,
-        Command::Migrate => migrate::execute(settings.load()?).await,
-        Command::Check => check::execute(settings.load()).await,
+        Command::Migrate(args) => migrate::execute(settings.load()?, args).await,
+        Command::Check(args) => check::execute(settings.load(), args).await,
         Command::Demo(args) => demo::execute(settings, args, sides).await,
         Command::Generate(args) => generate::execute(settings.load()?, args).await,
         Command::DeadLetters(args) => dead_letters::execute(settings.load()?, args, sides).await,
@@ -174,7 +191,7 @@ async fn dispatch(settings: SettingsArgs, command: Command, sides: SideAggregato
         Command::Replay(args) => replay::execute(settings.load()?, args, sides).await,
         Command::Generations(args) => generations::execute(settings.load()?, args, sides).await,
         Command::Mcp => mcp::execute(&settings.load()?).await,
-        Command::Config => config::execute(&settings.load()?),
+        Command::Config(args) => config::execute(&settings.load()?, args),
         Command::Completions(args) => completions::execute(&args),
         Command::Dev(args) => dev::execute(args).await,
     }

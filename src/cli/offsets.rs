@@ -16,6 +16,7 @@ use crate::{
 use super::{CommandResult, check::first_problem};
 
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold offsets show")]
 pub(super) struct OffsetsArgs {
     #[command(subcommand)]
     command: OffsetsCommand,
@@ -32,9 +33,10 @@ enum OffsetsCommand {
     ///
     /// Only while no instance runs. Records that are read again are taken for the duplicates that they are, and bad ones
     /// are the dead letters that they are already; those that are left out are read by nobody.
-    #[command(
-        after_help = "Example: sessionfold offsets seek --topic dev.omniclaude.tool.executed.v1 --to 2026-03-01T00:00:00Z"
-    )]
+    #[command(after_help = "\
+Example:
+  sessionfold offsets seek --topic dev.omniclaude.tool.executed.v1 \\
+      --to 2026-03-01T00:00:00Z")]
     Seek(decision::SeekArgs),
     /// Move the checkpoint of a partition whose log no longer holds it
     ///
@@ -42,9 +44,10 @@ enum OffsetsCommand {
     /// between the old checkpoint and a later new one are skipped for good; records after an earlier one are read again,
     /// where events are taken for the duplicates that they are, and bad records are kept already. Restart
     /// the instances that halted the partition afterwards.
-    #[command(
-        after_help = "Example: sessionfold offsets adopt --topic dev.omniclaude.tool.executed.v1 --partition 0 --to earliest"
-    )]
+    #[command(after_help = "\
+Example:
+  sessionfold offsets adopt --topic dev.omniclaude.tool.executed.v1 \\
+      --partition 0 --to earliest")]
     Adopt(decision::AdoptArgs),
 }
 

@@ -2,10 +2,13 @@
 
 use std::{
     io::{IsTerminal, Write, stderr, stdout},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::service::Monitor;
+
+use super::terminal::{cut, width_of};
 
 /// Shows a running service's progress until it is dropped.
 pub(super) struct ProgressDisplay(tokio::task::JoinHandle<()>);
@@ -64,8 +67,12 @@ impl ProgressLine {
         if self.said_at.elapsed() >= interval {
             self.said_at = Instant::now();
             // Where nobody reads any more, the command goes on all the same.
-            let _ =
-                if self.terminal { write!(stderr(), "\r\x1b[2K{}", line()) } else { writeln!(stderr(), "{}", line()) };
+            let _ = if self.terminal {
+                // A line that the terminal broke in two could not be taken back.
+                write!(stderr(), "\r\x1b[2K{}", cut(&line(), width_of(stderr())))
+            } else {
+                writeln!(stderr(), "{}", line())
+            };
         }
     }
 }
@@ -78,15 +85,47 @@ impl Drop for ProgressLine {
     }
 }
 
+/// How far a reading of so many offsets is, on standard error, until this is dropped.
+pub(super) struct ProgressBar {
+    /// Taken at the end, so that nothing is written behind it.
+    line: Arc<Mutex<Option<ProgressLine>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl ProgressBar {
+    pub(super) fn start(monitor: Monitor, total: u64) -> Self {
+        let line = Arc::new(Mutex::new(Some(ProgressLine::new())));
+        let (shown, begun) = (Arc::clone(&line), Instant::now());
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(250));
+            loop {
+                ticks.tick().await;
+                let text = || bar(monitor.counts.totals().records(), total, begun.elapsed());
+                let mut line = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(line) = &mut *line else { return };
+                line.say(text);
+            }
+        });
+        Self { line, task }
+    }
+}
+
+impl Drop for ProgressBar {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
 /// How far something is whose end is known: a bar, the rate, and the time that is left at that rate.
-pub(super) fn bar(done: u64, total: u64, elapsed: Duration) -> String {
-    const WIDTH: u64 = 30;
+fn bar(done: u64, total: u64, elapsed: Duration) -> String {
+    const WIDTH: u64 = 20;
     let share = |of: u64| of.saturating_mul(done.min(total)).checked_div(total).unwrap_or(of);
     let filled = usize::try_from(share(WIDTH)).unwrap_or(0);
     let rate = per_second(done, elapsed);
     let left = total.saturating_sub(done).checked_div(rate).map_or_else(|| "?".to_owned(), clock);
     let bar = format!("{}{}", "#".repeat(filled), "-".repeat(usize::try_from(WIDTH).unwrap_or(0) - filled));
-    format!("[{bar}] {:>3}%  {:>12} of {}  {}/s  {left} left", share(100), grouped(done), grouped(total), grouped(rate))
+    format!("[{bar}] {:>3}%  {} of {}  {}/s  {left} left", share(100), grouped(done), grouped(total), grouped(rate))
 }
 
 /// Seconds as `1:02:03` or `2:03`.
@@ -128,7 +167,7 @@ mod tests {
     #[test]
     fn a_bar_tells_the_share_the_rate_and_the_time_left() {
         let line = bar(250_000, 1_000_000, Duration::from_secs(5));
-        assert_eq!(line, "[#######-----------------------]  25%       250,000 of 1,000,000  50,000/s  0:15 left");
+        assert_eq!(line, "[#####---------------]  25%  250,000 of 1,000,000  50,000/s  0:15 left");
         assert_eq!(clock(3_723), "1:02:03");
         assert!(bar(0, 0, Duration::ZERO).contains("100%"));
     }

@@ -2,12 +2,7 @@
 
 mod bound;
 
-use std::{
-    num::NonZeroU32,
-    process::ExitCode,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{num::NonZeroU32, process::ExitCode, time::Duration};
 
 use anyhow::anyhow;
 use clap::Args;
@@ -18,17 +13,18 @@ use crate::{
     fold::{Aggregators, SessionAggregator, SideAggregators},
     pipeline::Totals,
     service::{
-        Begins, Bounds, Monitor, Replay, ReplayError, ReplayPlan, Service, adopt_generation, caught_up_at,
-        make_generation, open_generation, open_store, preflight, sweep_as_of, with_aggregators,
+        Begins, Bounds, Replay, ReplayError, ReplayPlan, Service, adopt_generation, caught_up_at, make_generation,
+        open_generation, open_store, preflight, sweep_as_of, with_aggregators,
     },
     store::{GenerationName, Publication, ReplayName, Storage, Store},
 };
 
 use super::{
     CommandResult, Failure,
+    arguments::whole,
     check::first_problem,
     logging,
-    progress::{ProgressLine, bar, grouped},
+    progress::{ProgressBar, grouped},
     signals::Signals,
     summary,
 };
@@ -40,10 +36,13 @@ use bound::{From, To};
 /// them: stopped or killed, the same command goes on where it was.
 #[derive(Args)]
 #[command(after_help = "\
+Examples
+
 Fill gaps in the live tables; what is there already stays as it is:
   sessionfold replay
 Only one day of one topic:
-  sessionfold replay --topic dev.omniclaude.tool.executed.v1 --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z
+  sessionfold replay --topic dev.omniclaude.tool.executed.v1 \\
+      --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z
 Rebuild everything beside the live tables with another timeout, and look at the difference:
   sessionfold replay --into shorter --set aggregator.inactivity_timeout=30m
   sessionfold generations diff live shorter")]
@@ -60,14 +59,14 @@ pub(super) struct ReplayArgs {
     /// Into a generation, which is made if there is none of that name, with the aggregator's settings as they are now
     #[arg(long, value_name = "GENERATION")]
     into: Option<GenerationName>,
-    /// Replays of several names can be under way at once
-    #[arg(long, default_value_t)]
+    /// What to call it; replays of several names can be under way at once
+    #[arg(long, value_name = "NAME", default_value_t)]
     name: ReplayName,
     /// Begin anew, though one of this name was stopped before its end
     #[arg(long)]
     restart: bool,
     /// At most so many records a second
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(NonZeroU32::MIN..))]
     rate: Option<NonZeroU32>,
     /// Read and count, and write nothing
     #[arg(long)]
@@ -191,11 +190,11 @@ async fn plan(target: &Target, args: &ReplayArgs) -> Result<(Bounds, ReplayPlan)
 
 fn at_fault(error: ReplayError) -> Failure {
     match error {
+        ReplayError::BeyondTheLog { .. } | ReplayError::ReadsSomethingElse { .. } => Failure::Usage(error.into()),
         ReplayError::UnknownTopic(_)
         | ReplayError::UnknownPartition(_)
-        | ReplayError::BeyondTheLog { .. }
-        | ReplayError::ReadsSomethingElse { .. } => Failure::Usage(error.into()),
-        ReplayError::Stream(_) | ReplayError::Store(_) => Failure::Runtime(error.into()),
+        | ReplayError::Stream(_)
+        | ReplayError::Store(_) => Failure::Runtime(error.into()),
     }
 }
 
@@ -237,28 +236,18 @@ async fn watch<A: SessionAggregator, S: Storage<A>>(
 ) -> Result<Option<ReplayOutcome>, Failure> {
     let mut signals = Signals::new()?;
     let monitor = service.monitor();
-    let mut line = ProgressLine::new();
-    let (begun, total) = (Instant::now(), plan.left());
-    let mut ticks = tokio::time::interval(Duration::from_millis(250));
+    let bar = ProgressBar::start(monitor.clone(), plan.left());
     let mut running = std::pin::pin!(service.run());
-    let totals = loop {
-        tokio::select! {
-            result = &mut running => break result.map_err(anyhow::Error::from)?,
-            _ = ticks.tick() => line.say(|| progress_text(&monitor, total, begun)),
-            () = signals.received() => {
-                monitor.stopper.stop();
-                let _ = tokio::time::timeout(target.config.shutdown.timeout, &mut running).await;
-                return Ok(None);
-            }
+    let totals = tokio::select! {
+        result = &mut running => result.map_err(anyhow::Error::from)?,
+        () = signals.received() => {
+            monitor.stopper.stop();
+            let _ = tokio::time::timeout(target.config.shutdown.timeout, &mut running).await;
+            return Ok(None);
         }
     };
-    let progress = Arc::clone(&monitor.progress);
-    Ok(Some(ReplayOutcome { totals, discarded: progress.discarded(), time: monitor.working_time() }))
-}
-
-fn progress_text(monitor: &Monitor, total: u64, begun: Instant) -> String {
-    let done = monitor.counts.totals().records();
-    bar(done, total, begun.elapsed())
+    drop(bar);
+    Ok(Some(ReplayOutcome { totals, discarded: monitor.progress.discarded(), time: monitor.working_time() }))
 }
 
 fn report(
@@ -271,7 +260,14 @@ fn report(
     if !args.json {
         summary::print(totals, *discarded, *time);
         if let Some(timed_out) = timed_out {
-            outln!("  {:<28} {:>12}", "sessions timed out", grouped(timed_out as u64));
+            summary::line("sessions timed out", timed_out as u64);
+        }
+        if plan.read_before() > 0 {
+            outln!(
+                "this run's; those before it had read {} of the {} offsets",
+                grouped(plan.read_before()),
+                grouped(plan.read_before() + plan.left())
+            );
         }
         return Ok(());
     }
@@ -283,23 +279,18 @@ fn report(
             "to_offset": one.to.get(),
         })
     });
-    let letters = totals.dead_letters_by_reason().map(|(reason, count)| (reason.as_str().to_owned(), json!(count)));
-    let document = json!({
+    let mut document = json!({
         "name": plan.name.as_str(),
         "generation": args.into.as_ref().map(GenerationName::as_str),
         "dry_run": args.dry_run,
-        "records": totals.records(),
-        "applied": totals.applied,
-        "duplicates": totals.duplicates,
-        "ignored": totals.ignored,
-        "rejected": totals.rejected(),
-        "dead_letters": totals.dead_letters(),
-        "dead_letters_by_reason": serde_json::Value::Object(letters.collect()),
         "sessions_timed_out": timed_out,
         "offsets_gone": plan.gone.iter().map(|(_, gone)| gone).sum::<u64>(),
-        "seconds": time.as_secs_f64(),
+        "offsets_read_before": plan.read_before(),
         "partitions": partitions.collect::<Vec<_>>(),
     });
+    if let Some(members) = document.as_object_mut() {
+        members.extend(summary::as_json(totals, *time));
+    }
     outln!("{document}");
     Ok(())
 }

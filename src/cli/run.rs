@@ -24,10 +24,17 @@ use clap::Args;
 use super::{CommandResult, Failure, check::first_problem, logging, progress::per_second, signals::Signals, summary};
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  sessionfold run --config sessionfold.toml
+  sessionfold run --drain --set batch.max_events=5000")]
 pub(super) struct RunArgs {
     /// Stop when the end of every assigned partition was reached and everything before it is committed
     #[arg(long)]
     drain: bool,
+    /// Print what the drain came to as one JSON object
+    #[arg(long, requires = "drain")]
+    json: bool,
 }
 
 /// How often the log tells how far the run is.
@@ -58,7 +65,14 @@ pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregator
         && let Some(Outcome { totals, view }) = outcome
     {
         let monitor = view.monitor();
-        summary::print(&totals, monitor.progress.discarded(), monitor.working_time());
+        let (discarded, time) = (monitor.progress.discarded(), monitor.working_time());
+        if args.json {
+            let mut document = summary::as_json(&totals, time);
+            document.extend([("discarded".to_owned(), discarded.into()), ("halted".to_owned(), totals.halted.into())]);
+            outln!("{}", serde_json::Value::Object(document));
+        } else {
+            summary::print(&totals, discarded, time);
+        }
         if totals.halted > 0 {
             return Err(anyhow!("{} partition(s) halted, see above; the others were drained", totals.halted).into());
         }

@@ -3,11 +3,12 @@
 use std::{
     fmt::Write as _,
     io::{ErrorKind, IsTerminal, Write as _, stdout},
+    os::fd::AsFd,
 };
 
 use unicode_width::UnicodeWidthChar;
 
-/// Where the terminal doesn't say how wide it is, and where there is none.
+/// Where a terminal doesn't say how wide it is.
 const WIDTH: usize = 120;
 /// Narrower ones wrap lines.
 const LEAST_WIDTH: usize = 60;
@@ -15,7 +16,7 @@ const LEAST_WIDTH: usize = 60;
 /// How standard output is to be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terminal {
-    /// In columns.
+    /// In columns; without a terminal there is no limit, unless `COLUMNS` in the environment says so.
     pub(super) width: usize,
     pub(super) colours: bool,
 }
@@ -24,14 +25,19 @@ impl Terminal {
     pub(super) fn of_stdout() -> Self {
         let is_terminal = stdout().is_terminal();
         let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        let width = told.or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)));
+        let asked = || if is_terminal { width_of(stdout()) } else { usize::MAX };
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { width: width.unwrap_or(WIDTH).max(LEAST_WIDTH), colours: is_terminal && !no_color }
+        Self { width: told.unwrap_or_else(asked).max(LEAST_WIDTH), colours: is_terminal && !no_color }
     }
 
     pub(super) fn paint(self, colour: Colour, text: &str) -> String {
         if self.colours { format!("\x1b[{}m{text}\x1b[0m", colour as u8) } else { text.to_owned() }
     }
+}
+
+/// In columns, of a terminal.
+pub(super) fn width_of(terminal: impl AsFd) -> usize {
+    terminal_size::terminal_size_of(terminal).map_or(WIDTH, |(width, _)| usize::from(width.0))
 }
 
 /// By the number that terminals know it by.
@@ -113,9 +119,37 @@ pub(super) fn right(text: &str, width: usize) -> String {
     format!("{:1$}{text}", "", width.saturating_sub(columns(&text)))
 }
 
+/// The text in lines of this many columns, broken at spaces; those behind the first are indented. A longer word, such as
+/// an address, stays whole.
+pub(super) fn wrapped(text: &str, indent: usize, width: usize) -> String {
+    let mut lines = String::new();
+    let mut taken = 0;
+    for word in text.split(' ') {
+        let wide = columns(word);
+        if taken > 0 && taken + 1 + wide > width {
+            let _ = write!(lines, "\n{:indent$}", "");
+            taken = indent;
+        } else if taken > 0 {
+            lines.push(' ');
+            taken += 1;
+        }
+        lines.push_str(word);
+        taken += wide;
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_broken_at_spaces() {
+        let text = "ok     part    one two three four";
+        assert_eq!(wrapped(text, 15, 24), "ok     part    one two\n               three\n               four");
+        assert_eq!(wrapped(text, 15, usize::MAX), text);
+        assert_eq!(wrapped("at https://example.com/ or so", 2, 10), "at\n  https://example.com/\n  or so");
+    }
 
     #[test]
     fn nothing_that_steers_a_terminal_comes_through() {

@@ -15,13 +15,16 @@ use crate::{
 
 use super::{
     CommandResult,
+    arguments::whole,
     check::first_problem,
     confirm::ask,
     progress::grouped,
-    terminal::{Terminal, cut, visible},
+    table::{Column, Table},
+    terminal::{Terminal, visible, wrapped},
 };
 
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold transitions list --set-aside")]
 pub(super) struct TransitionsArgs {
     #[command(subcommand)]
     command: TransitionsCommand,
@@ -40,6 +43,10 @@ enum TransitionsCommand {
     Retry(RetryArgs),
 }
 
+fn transition_id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| "allowed: the id of a transition, like 0195f1d2-7f3c-7c1e-9d5a-3b1f0c6e2a47".to_owned())
+}
+
 /// Both conditions must hold.
 #[derive(Args)]
 struct SelectionArgs {
@@ -47,7 +54,7 @@ struct SelectionArgs {
     #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// Only this one; may be given several times
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = transition_id)]
     id: Vec<Uuid>,
 }
 
@@ -65,7 +72,7 @@ struct ListArgs {
     #[arg(long)]
     set_aside: bool,
     /// Most to show of each
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole(1_u32..=10_000))]
     limit: u32,
     /// Print one JSON object
     #[arg(long)]
@@ -83,6 +90,9 @@ struct RetryArgs {
     #[arg(long)]
     json: bool,
 }
+
+/// So much of an id or of an error is shown at least.
+const LEAST_TEXT: usize = 36;
 
 pub(super) async fn execute(config: Config, args: TransitionsArgs) -> CommandResult {
     let store = open_store(&config);
@@ -112,34 +122,46 @@ async fn list(store: &Store, args: ListArgs) -> CommandResult {
         outln!("{printed}");
         return Ok(ExitCode::SUCCESS);
     }
-    for entry in set_aside.iter().chain(&waiting) {
-        print(entry);
+    let (terminal, shown) = (Terminal::of_stdout(), [set_aside, waiting].concat());
+    if !shown.is_empty() {
+        outln!("{}", table(&shown, terminal));
     }
     let (set_aside, waiting) = (grouped(standing.set_aside), grouped(standing.waiting));
     let oldest = standing.oldest_at.map(|at| format!(", the oldest since {}", seconds(at))).unwrap_or_default();
-    outln!("in all: {set_aside} set aside, {waiting} waiting{oldest}");
+    let line = format!("in all: {set_aside} set aside, {waiting} waiting{oldest}");
+    outln!("{}", wrapped(&line, 2, terminal.width));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Two lines: which it is, and what stands in its way.
-fn print(entry: &OutboxEntry) {
-    let from = entry.from_status.as_deref().unwrap_or("new");
-    let width = Terminal::of_stdout().width;
-    let line = format!("{}  {}  {from} -> {}", entry.key.id, seconds(entry.occurred_at), entry.to_status);
-    outln!("{}", cut(&visible(&line), width));
-    let state = match (entry.set_aside_at, entry.next_attempt_at) {
-        (Some(at), _) => format!("set aside {}", seconds(at)),
-        (None, Some(at)) if at > Utc::now() => format!("waits until {}", seconds(at)),
-        (None, _) => "waits".to_owned(),
-    };
-    let error = entry.last_error.as_ref().map(|error| format!("; {} refusals: {error}", entry.attempts));
-    let line = format!(
-        "    session {} version {}: {state}{}",
-        entry.key.session_id,
-        entry.key.session_version,
-        error.unwrap_or_default()
-    );
-    outln!("{}", cut(&visible(&line), width));
+fn table(entries: &[OutboxEntry], terminal: Terminal) -> String {
+    let mut table = Table::new([
+        Column::text("id"),
+        Column::text("occurred"),
+        Column::text("change"),
+        Column::text("session").cut_to(LEAST_TEXT),
+        Column::number("version"),
+        Column::text("state"),
+        Column::text("refused for").cut_to(LEAST_TEXT),
+    ]);
+    for entry in entries {
+        let from = entry.from_status.as_deref().unwrap_or("new");
+        let state = match (entry.set_aside_at, entry.next_attempt_at) {
+            (Some(at), _) => format!("set aside {}", seconds(at)),
+            (None, Some(at)) if at > Utc::now() => format!("waits until {}", seconds(at)),
+            (None, _) => "waits".to_owned(),
+        };
+        let error = entry.last_error.as_ref().map(|error| format!("{error} ({} times)", entry.attempts));
+        table.add([
+            entry.key.id.to_string(),
+            seconds(entry.occurred_at),
+            visible(&format!("{from} -> {}", entry.to_status)),
+            visible(&entry.key.session_id),
+            entry.key.session_version.to_string(),
+            state,
+            error.map_or_else(|| "-".to_owned(), |error| visible(&error)),
+        ]);
+    }
+    table.drawn(terminal)
 }
 
 fn seconds(at: DateTime<Utc>) -> String {

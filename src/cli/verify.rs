@@ -18,14 +18,21 @@ use crate::{
 
 use super::{
     CommandResult, Failure,
+    arguments::whole,
     check::first_problem,
     confirm::ask,
     progress::{ProgressLine, grouped},
 };
 
+/// Compare what is stored with the fold of the stored events
+///
 /// Folds the stored events of each session again and compares the result with the session's row, field by field.
 /// Exit code 0: all equal. 1: something differs.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  sessionfold verify --topics
+  sessionfold verify --session checkout --repair")]
 pub(super) struct VerifyArgs {
     /// Only this session; may be given several times
     #[arg(long, value_name = "ID", value_parser = SessionId::parse)]
@@ -54,7 +61,7 @@ pub(super) struct VerifyArgs {
     #[arg(long)]
     json: bool,
     /// Most differences to show; all are counted
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(0_usize..))]
     limit: usize,
 }
 

@@ -72,7 +72,8 @@ impl Consuming {
         let monitor = service.monitor();
         self.view.turn_to(monitor.clone());
         *self.departure.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.departure());
-        tracing::info!(group = self.config.kafka.group_id, topics = self.config.kafka.topics.len(), "started");
+        let (group, topics) = (&self.config.kafka.group_id, self.config.kafka.topics.len());
+        tracing::info!(group, topics, "started: waiting for the group to assign partitions");
         let renew = async |bound: &Store| renewed(&self.config, bound, &self.sides).await;
         let mut running = std::pin::pin!(service.run_renewed(renew));
         tokio::select! {

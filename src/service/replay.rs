@@ -226,6 +226,11 @@ impl ReplayPlan {
     pub fn left(&self) -> u64 {
         self.partitions.iter().map(ReplayPartition::left).sum()
     }
+
+    /// Offsets that were read before it was stopped, or came to its end.
+    pub fn read_before(&self) -> u64 {
+        self.partitions.iter().map(ReplayPartition::read).sum()
+    }
 }
 
 /// None of it is read yet.
@@ -362,7 +367,7 @@ mod tests {
     #[test]
     fn an_unfinished_replay_goes_on_to_the_end_that_it_was_begun_with() {
         let plan = plan(&bounds(), Some(known(false, 40)), false).unwrap();
-        assert_eq!((plan.begins, plan.left()), (Begins::WhereItStopped, 60));
+        assert_eq!((plan.begins, plan.read_before(), plan.left()), (Begins::WhereItStopped, 35, 60));
     }
 
     #[test]

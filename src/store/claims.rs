@@ -1,7 +1,7 @@
 //! What the tables claim to hold of the topics, all of one moment: how far each partition is in them, and the digest of
 //! each session's events.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use futures_util::TryStreamExt;
 use sqlx::PgConnection;
@@ -27,8 +27,9 @@ pub(super) const DIGESTS: &str = "/* digests_of_sessions */
 
 /// Records that were set aside once. They may have been taken since: redriven, or read again with other settings.
 pub(super) const DEAD_LETTERS: &str = "/* dead_letter_records */
-    SELECT topic, partition, record_offset
-    FROM dead_letters";
+    SELECT topic, partition, record_offset, bool_or(status = 'redriven')
+    FROM dead_letters
+    GROUP BY topic, partition, record_offset";
 
 const SPEC: TransactionSpec = TransactionSpec { name: "read_claims", ..stored::READ };
 
@@ -37,9 +38,18 @@ const SPEC: TransactionSpec = TransactionSpec { name: "read_claims", ..stored::R
 pub struct Claims {
     pub checkpoints: HashMap<TopicPartition, NextOffset>,
     /// Records before the checkpoints that the tables need not hold, since they were set aside.
-    pub dead_letters: HashSet<(TopicPartition, RecordOffset)>,
+    pub dead_letters: HashMap<(TopicPartition, RecordOffset), SetAside>,
     /// What is stored of each session, where it was asked for.
     pub sessions: HashMap<SessionId, ClaimedSession>,
+}
+
+/// What became of a record that was set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetAside {
+    /// By an operator: with that attempt's settings its event was taken.
+    Redriven,
+    /// It is a dead letter still, or was read again since.
+    Left,
 }
 
 /// What a session's row says of its events.
@@ -121,9 +131,10 @@ async fn read(
     partitions: &[TopicPartition],
 ) -> Result<Claims, StoreError> {
     let checkpoints = checkpoints::select(checkpoints::READ, connection, group_id, partitions).await?;
-    let rows = sqlx::query_as::<_, (String, i32, i64)>(DEAD_LETTERS).fetch_all(connection).await?;
-    let record = |(topic, partition, offset): (String, i32, i64)| {
-        (TopicPartition::new(topic, partition), RecordOffset::new(offset))
+    let rows = sqlx::query_as::<_, (String, i32, i64, bool)>(DEAD_LETTERS).fetch_all(connection).await?;
+    let record = |(topic, partition, offset, redriven): (String, i32, i64, bool)| {
+        let set_aside = if redriven { SetAside::Redriven } else { SetAside::Left };
+        ((TopicPartition::new(topic, partition), RecordOffset::new(offset)), set_aside)
     };
     Ok(Claims { checkpoints, dead_letters: rows.into_iter().map(record).collect(), sessions: HashMap::new() })
 }

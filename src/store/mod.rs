@@ -39,7 +39,7 @@ pub use adopted_offsets::AdoptedOffset;
 pub use aggregators::IncompleteAggregator;
 pub use breaker::{BreakerOptions, BreakerReport, BreakerState};
 pub use checkpoints::{CheckpointMove, Committed, Fenced};
-pub use claims::{ClaimedSession, Claims, StoredEvents};
+pub use claims::{ClaimedSession, Claims, SetAside, StoredEvents};
 pub use commit::{BatchCommit, CommitError, TakenFrom};
 pub use dead_letters::{
     DeadLetter, Discarding, FencedLetter, LetterCount, LetterFilter, LetterId, LetterOutcome, LetterPage, LetterStatus,

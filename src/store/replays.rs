@@ -105,6 +105,11 @@ impl ReplayPartition {
     pub fn left(&self) -> u64 {
         u64::try_from(self.to.get() - self.next.get()).unwrap_or(0)
     }
+
+    /// Offsets that were read.
+    pub fn read(&self) -> u64 {
+        u64::try_from(self.next.get() - self.from.get()).unwrap_or(0)
+    }
 }
 
 /// A replay as the tables know it.

@@ -69,7 +69,7 @@ impl Poller {
         }
         self.refused_starts = 0;
         if self.paused {
-            self.pause();
+            self.stop_fetching();
         }
     }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     config::KafkaConfig,
-    event::{Decoded, Decoder},
+    event::WireRecord,
     record::{NextOffset, RecordOffset, TopicPartition},
 };
 
@@ -46,18 +46,17 @@ impl LogRange {
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Hands over every record of these stretches, decoded, each partition's in order. Blocks.
+/// Hands over every record of these stretches, each partition's in order. Blocks.
 ///
 /// # Errors
 /// If Kafka can't be read: no broker answers, or the log no longer has the stretch's beginning.
 pub fn read_logs(
     config: &KafkaConfig,
-    decoder: &Decoder,
     ranges: &[LogRange],
-    mut take: impl FnMut(&TopicPartition, RecordOffset, Decoded),
+    mut take: impl FnMut(&TopicPartition, RecordOffset, WireRecord<'_>),
 ) -> Result<(), StreamError> {
     read_messages(config, ranges, |partition, message| {
-        take(partition, RecordOffset::new(message.offset()), decoder.decode(wire::borrowed(message)));
+        take(partition, RecordOffset::new(message.offset()), wire::borrowed(message));
         ControlFlow::Continue(())
     })
 }

@@ -136,6 +136,8 @@ impl Poller {
         while !self.closing && !self.lanes.is_empty() {
             self.turn(false);
         }
+        // It no longer stands still: it has ended.
+        self.progress.set_paused(false);
         self.lanes.close();
         while !self.closing {
             self.turn(false);
@@ -164,7 +166,7 @@ impl Poller {
         self.progress.beat();
         self.obey_commands();
         if !reading && !self.paused {
-            self.pause();
+            self.stop_fetching();
         } else if reading && self.paused && !self.lanes.is_full() {
             // The full batch was handed over, or let go of.
             self.resume();
@@ -298,14 +300,19 @@ impl Poller {
         }
     }
 
-    pub(super) fn pause(&mut self) {
+    /// The pipeline doesn't keep up.
+    fn pause(&mut self) {
+        self.stop_fetching();
+        self.progress.set_paused(true);
+    }
+
+    pub(super) fn stop_fetching(&mut self) {
         // A partition that was taken away meanwhile can't be paused, and needn't be.
         let _ = self.consumer.pause(&self.fetching());
         if !self.paused {
             tracing::debug!("partitions paused");
         }
         self.paused = true;
-        self.progress.set_paused(true);
     }
 
     fn resume(&mut self) {

@@ -1,6 +1,6 @@
 //! The set of events that the topics hold, as small as it can be, and the stored events judged by it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use uuid::Uuid;
 
@@ -58,7 +58,15 @@ impl HeldEvent {
 pub(super) struct HeldEvents {
     by_key: HashMap<SessionId, HashMap<EventKey, HeldEvent>>,
     /// Those that may be stored, and need not be.
-    optional: HashMap<SessionId, HashSet<(EventKey, EventSetDigest)>>,
+    optional: HashMap<SessionId, HashMap<(EventKey, EventSetDigest), Settings>>,
+}
+
+/// With which settings a record that was set aside is an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settings {
+    These,
+    /// Those that it was redriven with.
+    Others,
 }
 
 impl HeldEvents {
@@ -67,13 +75,17 @@ impl HeldEvents {
         events.entry(event.key()).and_modify(|held| held.meet(event)).or_insert_with(|| HeldEvent::of(event));
     }
 
-    pub(super) fn take_optional(&mut self, event: &Event) {
+    pub(super) fn take_optional(&mut self, event: &Event, by: Settings) {
         let events = self.optional.entry(event.session_id.clone()).or_default();
-        events.insert((event.key(), EventSetDigest::of(event)));
+        let known = events.entry((event.key(), EventSetDigest::of(event))).or_insert(by);
+        if by == Settings::These {
+            *known = by;
+        }
     }
 
-    fn is_optional(&self, event: &Event, digest: EventSetDigest) -> bool {
-        self.optional.get(&event.session_id).is_some_and(|events| events.contains(&(event.key(), digest)))
+    /// None if it is no event that may be stored and need not be.
+    fn optional(&self, event: &Event, digest: EventSetDigest) -> Option<Settings> {
+        self.optional.get(&event.session_id)?.get(&(event.key(), digest)).copied()
     }
 }
 
@@ -106,9 +118,21 @@ impl Judge {
         for (session_id, StoredEvents { events, row }) in sessions {
             let has_moved = has_moved(self.claimed.get(&session_id), row.as_ref());
             let stored = events.into_iter().map(|event| (event.key(), event)).collect();
+            report.redriven_by_others += self.redriven_by_others(&session_id, &stored);
             let found = self.differences(&session_id, &stored, has_moved);
             report.add(&session_id, found);
         }
+    }
+
+    /// How many are stored that only other settings take.
+    fn redriven_by_others(&self, session_id: &SessionId, stored: &HashMap<EventKey, Event>) -> u64 {
+        let held = self.held.by_key.get(session_id);
+        let is_by_others = |(key, event): &(&EventKey, &Event)| {
+            let digest = EventSetDigest::of(event);
+            let is_held = held.and_then(|held| held.get(*key)).is_some_and(|held| held.is_stored_as(digest));
+            !is_held && self.held.optional(event, digest) == Some(Settings::Others)
+        };
+        stored.iter().filter(is_by_others).count() as u64
     }
 
     fn differences(
@@ -131,7 +155,8 @@ impl Judge {
                 Some(other) => {
                     let digest = EventSetDigest::of(other);
                     let is_older = precedence(other) < event.precedence;
-                    let is_optional = precedence(other) <= event.precedence && self.held.is_optional(other, digest);
+                    let is_optional =
+                        precedence(other) <= event.precedence && self.held.optional(other, digest).is_some();
                     let is_right = event.is_stored_as(digest) || (may_have_more && is_older) || is_optional;
                     if !is_right {
                         found.push(difference(event.precedence, key, digest.to_string(), event.digest.to_string()));
@@ -140,7 +165,7 @@ impl Judge {
             }
         }
         for (key, event) in stored.iter().filter(|(key, _)| !may_have_more && !held.contains_key(*key)) {
-            if self.held.is_optional(event, EventSetDigest::of(event)) {
+            if self.held.optional(event, EventSetDigest::of(event)).is_some() {
                 continue;
             }
             found.push(difference(precedence(event), key, "stored".into(), "not in the topics".into()));

@@ -43,6 +43,8 @@ pub struct Report {
     /// Records of the topics that were read; none where they were not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<u64>,
+    /// Stored events whose records these settings refuse, since they were redriven with others. No differences.
+    pub redriven_by_others: u64,
     pub sessions_that_differ: u64,
     /// Of all sessions; `differences` has the first of them.
     pub difference_count: u64,

@@ -1,18 +1,21 @@
 //! What is stored against what the topics hold, up to the checkpoints: by that the tables claim to hold it.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use crate::{
     config::KafkaConfig,
     event::{Decoded, Decoder, SessionId},
     record::{NextOffset, TopicPartition},
-    store::{ClaimedSession, Claims, Store},
+    store::{ClaimedSession, Claims, SetAside, Store},
     stream::{LogEnds, LogRange, log_ends, read_logs},
 };
 
 use super::{
     VerifyError,
-    held::{HeldEvents, Judge},
+    held::{HeldEvents, Judge, Settings},
     report::Report,
 };
 
@@ -85,21 +88,28 @@ impl Reader<'_> {
         claims: &Claims,
         progress: &mut impl FnMut(u64),
     ) -> Result<(), VerifyError> {
-        let Topics { kafka, decoder } = self.topics;
+        let (Topics { kafka, decoder }, others) = (self.topics, accepting_most());
         let (held, records, sessions) = (&mut self.held, &mut self.records, self.sessions);
         let is_wanted = |session_id: &SessionId| sessions.is_empty() || sessions.contains(session_id);
         let read = || {
-            read_logs(kafka, decoder, ranges, |partition, offset, decoded| {
+            read_logs(kafka, ranges, |partition, offset, record| {
                 *records += 1;
                 progress(*records);
-                let Decoded::Event(event) = decoded else { return };
+                let find = || claims.dead_letters.get(&(partition.clone(), offset));
+                let set_aside = if claims.dead_letters.is_empty() { None } else { find() };
+                let (event, by) = match (decoder.decode(record), set_aside) {
+                    (Decoded::Event(event), _) => (event, Settings::These),
+                    (Decoded::Refused(_), Some(SetAside::Redriven)) => match others.decode(record) {
+                        Decoded::Event(event) => (event, Settings::Others),
+                        _ => return,
+                    },
+                    _ => return,
+                };
                 if !is_wanted(&event.session_id) {
                     return;
                 }
-                let was_set_aside =
-                    !claims.dead_letters.is_empty() && claims.dead_letters.contains(&(partition.clone(), offset));
-                if was_set_aside {
-                    held.take_optional(&event);
+                if set_aside.is_some() {
+                    held.take_optional(&event, by);
                 } else {
                     held.take(&event);
                 }
@@ -107,6 +117,11 @@ impl Reader<'_> {
         };
         Ok(tokio::task::block_in_place(read)?)
     }
+}
+
+/// What was redriven may have been taken with any settings.
+fn accepting_most() -> Decoder {
+    Decoder { max_value_bytes: usize::MAX, future_tolerance: Duration::MAX, ignored_kinds: HashSet::new() }
 }
 
 fn begins_at_its_beginning(ends: &LogEnds) -> bool {
@@ -128,11 +143,7 @@ fn whole(ends: &[LogEnds], claims: &Claims, report: &mut Report) -> Vec<LogRange
 }
 
 /// What the checkpoints have moved over since.
-fn since(
-    ends: &[LogEnds],
-    before: &std::collections::HashMap<TopicPartition, NextOffset>,
-    claims: &Claims,
-) -> Vec<LogRange> {
+fn since(ends: &[LogEnds], before: &HashMap<TopicPartition, NextOffset>, claims: &Claims) -> Vec<LogRange> {
     let range = |LogEnds { partition, earliest, .. }: &LogEnds| {
         let to = *claims.checkpoints.get(partition)?;
         let from = before.get(partition).copied().unwrap_or(*earliest).max(*earliest);

@@ -97,8 +97,8 @@ fn settled(text: &str) -> String {
         format!("  {name:<28}{value:>0$}", width - 28)
     });
     // Since the first of March.
-    let since = Regex::new(r"\+\d+d [\dh…]+").unwrap();
-    let text = since.replace_all(&text, "+265d 14…");
+    let since = Regex::new(r"\+\d+d [\d:]+").unwrap();
+    let text = since.replace_all(&text, "+265d 14:00");
     let gap = Regex::new(r"⋮ \d+d \d+h").unwrap();
     gap.replace_all(&text, "⋮ 265d 14h").into_owned()
 }

@@ -14,6 +14,7 @@ mod records;
 mod tables;
 mod tansu;
 
+mod conventions;
 mod convergence;
 mod crashes;
 mod dead_letters;

@@ -88,8 +88,12 @@ async fn without_the_broker_the_checkpoints_are_shown() {
     let row = shown(&deployment, EventKind::Tool);
     assert_eq!(row["checkpoint"], with_broker["checkpoint"]);
     assert_eq!((&row["latest"], &row["error"]), (&Value::Null, &json!("the broker was not asked")));
-    let printed = text(&program::run(&deployment, &["offsets", "show"]));
-    assert!(printed.contains("the broker's part is missing: no Kafka broker answered"), "{printed}");
+    let output = program::run(&deployment, &["offsets", "show"]);
+    let (told, printed) = (String::from_utf8_lossy(&output.stderr), text(&output));
+    assert!(told.starts_with("the broker's part is missing: no Kafka broker answered"), "{printed}");
+    assert_eq!(told.lines().count(), 1, "it is said once: {printed}");
+    let topic = deployment.topic(EventKind::Tool);
+    assert!(printed.lines().any(|line| line.starts_with(topic) && line.contains(" ? ")), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,9 +139,36 @@ async fn a_seek_to_a_time_begins_with_the_first_record_sent_then_or_later() {
         assert_eq!(shown(&deployment, EventKind::Prompt)["checkpoint"], offset, "{times:?}");
     }
     let outside = ["offsets", "seek", "--topic", deployment.topic(EventKind::Prompt), "--yes", "--to", "99"];
-    assert_eq!(program::run(&deployment, &outside).status.code(), Some(2));
-    let nowhere = ["offsets", "seek", "--topic", "nowhere", "--yes", "--to", "latest"];
-    assert_eq!(program::run(&deployment, &nowhere).status.code(), Some(2));
+    let refused = program::run(&deployment, &outside);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(refused.stdout.is_empty(), "nothing is announced that isn't done: {}", text(&refused));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seek_that_moves_nothing_asks_nothing_and_records_nothing() {
+    let deployment = Deployment::new(2).await;
+    deployment.send(&records(500)).await;
+    deployment.drain().await;
+    let topic = deployment.topic(EventKind::Tool);
+    let decisions = async || {
+        let count = "SELECT count(*) FROM adopted_offsets";
+        sqlx::query_scalar::<_, i64>(count).fetch_one(&mut deployment.connect().await).await.unwrap()
+    };
+    let seek = ["offsets", "seek", "--topic", topic, "--to", "latest"];
+    let adopt = ["offsets", "adopt", "--topic", topic, "--partition", "1", "--to", "latest"];
+    for command in [&seek[..], &adopt] {
+        let output = program::run(&deployment, command);
+        assert!(output.status.success() && text(&output).starts_with("nothing to do"), "{}", text(&output));
+        let output = program::run(&deployment, &[command, &["--json"]].concat());
+        assert!(output.status.success() && text(&output) == "[]\n", "{}", text(&output));
+    }
+    assert_eq!(decisions().await, 0);
+    // Of two partitions only the one that moves is told of and recorded.
+    let back = ["offsets", "seek", "--topic", topic, "--partition", "0", "--to", "0", "--yes"];
+    assert!(program::run(&deployment, &back).status.success());
+    let output = program::run(&deployment, &[&seek[..], &["--yes"]].concat());
+    assert!(output.status.success() && !text(&output).contains("[1]"), "{}", text(&output));
+    assert_eq!(decisions().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

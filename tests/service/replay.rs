@@ -241,22 +241,19 @@ async fn an_unfinished_replay_is_not_taken_for_another() {
     let other = run(&deployment, &["replay", "--from", "2026-03-01T09:00:00Z"]);
     assert_eq!(other.status.code(), Some(2), "{}", String::from_utf8_lossy(&other.stderr));
     let rest = run_json(&deployment, &["replay", "--json"]);
-    assert!(rest["records"].as_u64().unwrap() < 5_000);
+    let (before, read) = (rest["offsets_read_before"].as_u64().unwrap(), rest["records"].as_u64().unwrap());
+    assert!(before > 0 && before + read == 5_000, "{rest}");
     let anew = run_json(&deployment, &["replay", "--restart", "--json"]);
     assert_eq!(anew["records"], 5_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_of_what_the_deployment_does_not_have_is_wrong_usage() {
+async fn a_replay_that_can_not_be_meant_is_wrong_usage() {
     let deployment = Deployment::new(1).await;
     for arguments in [
-        &["replay", "--topic", "nobody.knows.it"][..],
-        &["replay", "--from", "nobody.knows.it:0:5"],
-        &["replay", "--from", "tomorrow"],
+        &["replay", "--from", "tomorrow"][..],
         &["replay", "--into", "Not a name"],
         &["replay", "--set", "aggregator.kind=reference"],
-        &["generations", "diff", "live", "nobody"],
-        &["generations", "promote", "nobody", "--yes"],
         &["generations", "drop", "original", "--yes"],
     ] {
         let output = run(&deployment, arguments);

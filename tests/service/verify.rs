@@ -339,3 +339,31 @@ async fn more_sessions_than_a_page_has_are_looked_for_each() {
     let arguments: Vec<&str> = ["verify"].into_iter().chain(ids.iter().map(String::as_str)).collect();
     assert_eq!(named(&deployment, &arguments), fields("s001", &["session"]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_were_redriven_with_other_settings_are_told_apart() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.send(&[started("s", 1, "2026-03-01T09:00:00Z"), prompt("s", 2, "2026-03-01T09:00:01Z")]).await;
+    deployment.set("SESSIONFOLD_EVENTS__MAX_VALUE_BYTES", "10");
+    assert_eq!(deployment.drain().await.dead_letters(), 2);
+    let others = ["--set", "events.max_value_bytes=10000"];
+    let redrive = ["dead-letters", "redrive", "--yes"];
+    assert!(program::run(&deployment, &[&redrive[..], &others].concat()).status.success());
+
+    assert_all_equal(&deployment, &["verify", "--topics"]);
+    let told = |arguments: &[&str]| {
+        let output = program::run(&deployment, &[&["verify", "--topics", "--json"], arguments].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["redriven_by_others"].as_u64().unwrap()
+    };
+    assert_eq!(told(&[]), 2);
+    assert_eq!(told(&others), 0, "these are the settings");
+    let printed = text(&program::run(&deployment, &["verify", "--topics"]));
+    assert!(printed.starts_with("2 events are stored by `dead-letters redrive` with other settings"), "{printed}");
+
+    // Only those that an operator redrove: what is stored of another dead letter is in no topic.
+    let mut connection = deployment.connect().await;
+    let forget = "UPDATE dead_letters SET status = 'open' WHERE reason = 'too_large'";
+    connection.execute(forget).await.unwrap();
+    assert_eq!(named(&deployment, &["verify", "--topics"]).len(), 2);
+}

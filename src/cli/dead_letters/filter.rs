@@ -3,6 +3,7 @@
 use clap::{Args, builder::PossibleValuesParser};
 
 use crate::{
+    cli::arguments::whole,
     event::{EventTime, Reason},
     store::{LetterFilter, LetterId},
 };
@@ -17,7 +18,7 @@ pub(super) struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     topic: Vec<String>,
     /// Only from this partition; may be given several times
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = whole(0_i32..))]
     partition: Vec<i32>,
     /// Only those set aside not before, like 2026-03-01T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = EventTime::parse)]

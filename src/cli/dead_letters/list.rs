@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         CommandResult,
+        arguments::whole,
         progress::grouped,
-        terminal::{Terminal, cut, visible},
+        table::{Column, Table},
+        terminal::{Terminal, visible, wrapped},
     },
     store::{LetterFilter, LetterId, LetterStatus, LetterSummary, Store},
 };
@@ -25,7 +27,7 @@ pub(super) struct ListArgs {
     #[arg(long, value_name = "STATUS", value_parser = PossibleValuesParser::new(LetterStatus::ALL.map(LetterStatus::as_str)))]
     status: Vec<String>,
     /// Most to show
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole(1_u32..=10_000))]
     limit: u32,
     /// Begin behind this one, which the page before ended with
     #[arg(long, value_name = "ID")]
@@ -34,6 +36,9 @@ pub(super) struct ListArgs {
     #[arg(long)]
     json: bool,
 }
+
+/// So much of what is wrong is shown at least.
+const LEAST_DETAIL: usize = 50;
 
 pub(super) async fn execute(store: &Store, args: ListArgs) -> CommandResult {
     let statuses = args.status.iter().filter_map(|name| LetterStatus::from_name(name)).collect();
@@ -44,39 +49,48 @@ pub(super) async fn execute(store: &Store, args: ListArgs) -> CommandResult {
         outln!("{}", json!({"dead_letters": letters, "next": page.next}));
         return Ok(ExitCode::SUCCESS);
     }
-    for letter in &page.letters {
-        print(letter);
-    }
+    let terminal = Terminal::of_stdout();
     let (counts, _) = store.count_dead_letters(&filter, u32::MAX).await?;
     if !page.letters.is_empty() {
-        outln!();
+        outln!("{}", table(&page.letters, terminal));
     }
-    outln!("{}", in_words(&counts));
+    outln!("{}", wrapped(&in_words(&counts), 2, terminal.width));
     if let Some(next) = page.next {
         outln!("{} shown; the next page: --after {next}", grouped(page.letters.len() as u64));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Two lines: which it is, and where it stood and what is wrong.
-fn print(letter: &LetterSummary) {
-    let stored = letter.created_at.to_rfc3339_opts(SecondsFormat::Secs, true);
-    outln!("{}  {stored}  {}{}", letter.id, visible(&letter.reason), fate(letter));
-    let field = letter.field_path.as_ref().map(|path| format!("{path}: ")).unwrap_or_default();
-    let line = format!("    {}@{}  {field}{}", letter.partition, letter.offset.get(), letter.detail);
-    outln!("{}", cut(&visible(&line), Terminal::of_stdout().width));
+fn table(letters: &[LetterSummary], terminal: Terminal) -> String {
+    let mut table = Table::new([
+        Column::text("id"),
+        Column::text("set aside"),
+        Column::text("reason"),
+        Column::text("status"),
+        Column::text("record"),
+        Column::text("what is wrong").cut_to(LEAST_DETAIL),
+    ]);
+    for letter in letters {
+        let field = letter.field_path.as_ref().map(|path| format!("{path}: ")).unwrap_or_default();
+        table.add([
+            letter.id.to_string(),
+            letter.created_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            visible(&letter.reason),
+            fate(letter),
+            visible(&format!("{}@{}", letter.partition, letter.offset.get())),
+            visible(&format!("{field}{}", letter.detail)),
+        ]);
+    }
+    table.drawn(terminal)
 }
 
-/// What was done about it, where anything was.
-pub(super) fn fate(letter: &LetterSummary) -> String {
-    let status = match letter.status {
-        LetterStatus::Open => String::new(),
-        status => format!("  {}", status.as_str()),
-    };
+/// What was done about it.
+fn fate(letter: &LetterSummary) -> String {
+    let status = letter.status.as_str();
     match letter.attempts {
-        0 => status,
-        1 => format!("{status}  1 attempt"),
-        attempts => format!("{status}  {attempts} attempts"),
+        0 => status.to_owned(),
+        1 => format!("{status}, 1 attempt"),
+        attempts => format!("{status}, {attempts} attempts"),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     cli::{
         CommandResult, Failure,
+        arguments::whole,
         progress::{ProgressLine, grouped},
     },
     config::Config,
@@ -25,7 +26,7 @@ pub(super) struct RedriveArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// Pass over those that were tried so often
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole(1_u32..))]
     max_attempts: u32,
     /// Only decode, and tell what would be accepted
     #[arg(long)]
@@ -142,9 +143,9 @@ fn report_preview(decisions: &BTreeMap<(String, Decision), u64>, counts: &[Lette
         return outln!("{}", json!({"dry_run": true, "reasons": reasons}));
     }
     for count in counts {
-        outln!("{:<32}{:>12}", count.reason, grouped(count.letters));
+        outln!("{:<38}{:>12}", count.reason, grouped(count.letters));
         for (what, letters) in lines_of(&count.reason) {
-            outln!("  {what:<30}{:>12}", grouped(letters));
+            outln!("  {what:<36}{:>12}", grouped(letters));
         }
     }
     outln!("nothing was changed; the aggregator and Postgres were not asked");

@@ -12,7 +12,7 @@ use crate::{
     cli::{
         CommandResult,
         progress::grouped,
-        terminal::{Terminal, cut, visible},
+        terminal::{Terminal, cut, visible, wrapped},
     },
     record::Header,
     store::{LetterId, Store, StoredLetter, headers_to_json},
@@ -41,6 +41,8 @@ pub(super) struct ShowArgs {
 
 /// Of the value, without `--full`.
 const MOST_LINES: usize = 60;
+/// Of each line, also without a terminal.
+const MOST_COLUMNS: usize = 200;
 /// Shown around the member at fault where it stands further down.
 const LINES_AROUND: usize = 3;
 
@@ -66,7 +68,7 @@ fn time(time: DateTime<Utc>) -> String {
 }
 
 fn line(name: &str, value: &str) {
-    outln!("{name:<11} {}", visible(value));
+    outln!("{}", wrapped(&format!("{name:<11} {}", visible(value)), 12, Terminal::of_stdout().width));
 }
 
 fn print_head(letter: &StoredLetter) {
@@ -92,7 +94,7 @@ fn attempts(attempts: i32) -> String {
 }
 
 fn print_record(letter: &StoredLetter, style: Style, full: bool) {
-    let limit = if full { usize::MAX } else { Terminal::of_stdout().width };
+    let limit = if full { usize::MAX } else { Terminal::of_stdout().width.min(MOST_COLUMNS) };
     let fault = letter.summary.field_path.as_deref();
     let print = |name: &str, text: &str| outln!("{name:<11} {}", cut(&visible(text), limit.saturating_sub(12)));
     print("key", &letter.key.as_deref().map_or_else(|| "null".to_owned(), |key| of_bytes(key, style)));

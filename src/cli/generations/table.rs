@@ -10,19 +10,24 @@ use crate::store::{DifferingSession, GenerationDiff};
 use super::{
     super::{
         progress::grouped,
-        terminal::{cut, visible},
+        table::{Column, Table},
+        terminal::{Terminal, cut, visible},
     },
     Listed, State,
 };
 
-/// Columns; a wider value is cut.
-const LONGEST_VALUE: usize = 40;
+/// Columns in front of a field's values.
+const FIELD: usize = 23;
 
-pub(super) fn generations(all: &[Listed]) -> String {
-    let mut text = format!(
-        "{:<24} {:<10} {:>12} {:<21} {:<21} settings\n",
-        "generation", "state", "sessions", "created", "promoted"
-    );
+pub(super) fn generations(all: &[Listed], terminal: Terminal) -> String {
+    let mut table = Table::new([
+        Column::text("generation"),
+        Column::text("state"),
+        Column::number("sessions"),
+        Column::text("created"),
+        Column::text("promoted"),
+        Column::text("settings"),
+    ]);
     let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
     for one in all {
         let state = match one.state {
@@ -35,19 +40,14 @@ pub(super) fn generations(all: &[Listed]) -> String {
             (Some(timeout), Some(grace)) => format!("inactivity_timeout {timeout}s, reopen_grace {grace}s"),
             _ => "the configuration's".to_owned(),
         };
-        let _ = writeln!(
-            text,
-            "{:<24} {state:<10} {:>12} {:<21} {:<21} {settings}",
-            one.name,
-            grouped(one.sessions),
-            time(one.created_at),
-            one.promoted_at.map_or_else(|| "-".to_owned(), time),
-        );
+        let promoted = one.promoted_at.map_or_else(|| "-".to_owned(), time);
+        let sessions = grouped(one.sessions);
+        table.add([one.name.clone(), state.to_owned(), sessions, time(one.created_at), promoted, settings]);
     }
-    text
+    table.drawn(terminal)
 }
 
-pub(super) fn diff(diff: &GenerationDiff) -> String {
+pub(super) fn diff(diff: &GenerationDiff, terminal: Terminal) -> String {
     if diff.is_equal() {
         return "no session differs\n".to_owned();
     }
@@ -67,33 +67,36 @@ pub(super) fn diff(diff: &GenerationDiff) -> String {
         line("states of side aggregators", diff.aggregates);
     }
     for session in &diff.examples {
-        text.push_str(&example(session));
+        text.push_str(&example(session, terminal));
     }
     text
 }
 
-fn example(session: &DifferingSession) -> String {
+fn example(session: &DifferingSession, terminal: Terminal) -> String {
     let id = visible(&session.session_id);
     match (session.in_first, session.in_second) {
         (true, false) => format!("{id}: only in the first\n"),
         (false, true) => format!("{id}: only in the second\n"),
         _ => {
             let mut text = format!("{id}\n");
+            // Between them stands an arrow.
+            let room = terminal.width.saturating_sub(FIELD + 4) / 2;
             for field in &session.fields {
-                let _ = writeln!(text, "  {:<20} {} -> {}", field.field, shown(&field.first), shown(&field.second));
+                let (name, first, second) = (&field.field, shown(&field.first, room), shown(&field.second, room));
+                let _ = writeln!(text, "  {name:<0$}{first} -> {second}", FIELD - 2);
             }
             text
         }
     }
 }
 
-fn shown(value: &Value) -> String {
+fn shown(value: &Value, room: usize) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => visible(text),
         other => other.to_string(),
     };
-    cut(&text, LONGEST_VALUE)
+    cut(&text, room)
 }
 
 #[cfg(test)]
@@ -125,7 +128,8 @@ s-1
   status               active -> timed\\u{1b}[2J_out
 s-2: only in the second
 ";
-        assert_eq!(diff(&difference), expected);
-        assert_eq!(diff(&GenerationDiff::default()), "no session differs\n");
+        let terminal = Terminal { width: 80, colours: false };
+        assert_eq!(diff(&difference, terminal), expected);
+        assert_eq!(diff(&GenerationDiff::default(), terminal), "no session differs\n");
     }
 }

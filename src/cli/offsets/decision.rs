@@ -7,7 +7,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{CommandResult, Failure, confirm::ask},
+    cli::{
+        CommandResult, Failure,
+        arguments::whole,
+        confirm::ask,
+        terminal::{Terminal, wrapped},
+    },
     config::Config,
     record::{NextOffset, TopicPartition},
     store::{AdoptedOffset, CheckpointMove, Store},
@@ -21,12 +26,14 @@ use super::{
 
 #[derive(Args)]
 pub(super) struct AdoptArgs {
-    #[arg(long)]
+    /// One of kafka.topics
+    #[arg(long, value_name = "NAME")]
     topic: String,
-    #[arg(long)]
+    /// The partition whose checkpoint moves
+    #[arg(long, value_name = "NUMBER", value_parser = whole(0_i32..))]
     partition: i32,
     /// earliest, latest, or the offset of the next record to read
-    #[arg(long)]
+    #[arg(long, value_name = "PLACE")]
     to: Place,
     /// Don't ask
     #[arg(long)]
@@ -41,13 +48,14 @@ pub(super) struct AdoptArgs {
 
 #[derive(Args)]
 pub(super) struct SeekArgs {
-    #[arg(long)]
+    /// One of kafka.topics
+    #[arg(long, value_name = "NAME")]
     topic: String,
     /// Only this partition, instead of all of the topic; may be given several times
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER", value_parser = whole(0_i32..))]
     partition: Vec<i32>,
     /// earliest, latest, the offset of the next record to read, or the time from which on records were sent
-    #[arg(long)]
+    #[arg(long, value_name = "PLACE")]
     to: Target,
     /// Don't ask
     #[arg(long)]
@@ -69,10 +77,13 @@ pub(super) async fn adopt(config: &Config, store: &Store, args: AdoptArgs) -> Co
         format!("{partition} has no checkpoint for group {group_id}, so there is nothing to decide: `run` makes one")
     })?;
     let adopted = decision(expected, &ends, next(args.to, &ends));
-    tell(group_id, &adopted, args.json);
     if !args.force {
         refuse_outside_the_log(&adopted).map_err(|why| Failure::Usage(anyhow!("{why}; --force does it")))?;
     }
+    if adopted.step.expected == adopted.step.next {
+        return nothing_to_do(args.json);
+    }
+    tell(group_id, &adopted, args.json);
     ask(args.yes)?;
     store.adopt_offset(group_id, &adopted).await?;
     let done = "done, and kept in the table adopted_offsets; restart the instances that halted the partition";
@@ -102,20 +113,30 @@ pub(super) async fn seek(config: &Config, store: &Store, args: SeekArgs) -> Comm
     let checkpoints = store.checkpoints(group_id, &partitions).await?;
     let mut adopted = Vec::new();
     for ends in &ends {
-        let expected = checkpoints.get(&ends.partition).copied().unwrap_or(ends.earliest);
-        let decision = decision(expected, ends, next(ends));
-        tell(group_id, &decision, args.json);
+        let stands_at = checkpoints.get(&ends.partition).copied();
+        let decision = decision(stands_at.unwrap_or(ends.earliest), ends, next(ends));
         refuse_outside_the_log(&decision).map_err(|why| Failure::Usage(anyhow!(why)))?;
-        adopted.push(decision);
+        if stands_at != Some(decision.step.next) {
+            adopted.push(decision);
+        }
     }
+    if adopted.is_empty() {
+        return nothing_to_do(args.json);
+    }
+    adopted.iter().for_each(|decision| tell(group_id, decision, args.json));
     ask(args.yes)?;
     // One that nobody has begun to read gets its checkpoint now.
     let starts: Vec<(TopicPartition, NextOffset)> =
-        ends.iter().map(|ends| (ends.partition.clone(), ends.earliest)).collect();
+        adopted.iter().map(|decision| (decision.step.partition.clone(), decision.log_start)).collect();
     store.create_checkpoints(group_id, &starts).await?;
     store.adopt_offsets(group_id, &adopted).await?;
     let done = "done, and kept in the table adopted_offsets";
     outln!("{}", if args.json { as_json(&adopted).to_string() } else { done.to_owned() });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn nothing_to_do(json: bool) -> CommandResult {
+    outln!("{}", if json { "[]" } else { "nothing to do: each checkpoint stands there already" });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -129,7 +150,7 @@ async fn ends_of(config: &Config, topic: &str, wanted: &[i32]) -> Result<Vec<Log
     let missing = wanted.iter().copied().find(|number| !is_there(number)).or(of_topic.is_empty().then_some(0));
     if let Some(number) = missing {
         let partition = TopicPartition::new(topic, number);
-        return Err(Failure::Usage(anyhow!("{partition} is no partition of the configured topics; see kafka.topics")));
+        return Err(anyhow!("{partition} is no partition of the configured topics; see kafka.topics").into());
     }
     of_topic.retain(|(partition, _)| wanted.is_empty() || wanted.contains(&partition.partition));
     let ends = |(partition, ends): KnownLogEnds| {
@@ -185,7 +206,10 @@ fn refuse_outside_the_log(adopted: &AdoptedOffset) -> Result<(), String> {
     if (log_start..=log_end).contains(&next) {
         return Ok(());
     }
-    Err(format!("{next} is outside the log, where reading would halt"))
+    let partition = &adopted.step.partition;
+    Err(format!(
+        "{next} is outside the log of {partition}, which holds {log_start} to {log_end}: reading would halt there"
+    ))
 }
 
 fn as_json(adopted: &[AdoptedOffset]) -> Value {
@@ -203,15 +227,15 @@ fn as_json(adopted: &[AdoptedOffset]) -> Value {
 /// Says what will be done, and what that means for records.
 fn tell(group_id: &str, adopted: &AdoptedOffset, to_standard_error: bool) {
     let AdoptedOffset { step: CheckpointMove { partition, expected, next }, log_start, log_end } = adopted;
-    let what = format!(
+    let step = format!(
         "group {group_id}: the checkpoint of {partition} goes from {expected} to {next}; its log holds {log_start} to \
-         {log_end}\n{}",
-        consequence(adopted)
+         {log_end}"
     );
     if to_standard_error {
-        eprintln!("{what}");
+        eprintln!("{step}\n{}", consequence(adopted));
     } else {
-        outln!("{what}");
+        let width = Terminal::of_stdout().width;
+        outln!("{}\n{}", wrapped(&step, 2, width), wrapped(&consequence(adopted), 2, width));
     }
 }
 
@@ -222,7 +246,7 @@ fn consequence(adopted: &AdoptedOffset) -> String {
             "{expected} is beyond the end of the log, so nothing of this log was read: {gap} offsets before {next} are \
              skipped for good, and what it holds from {next} on is read"
         ),
-        0 if expected == next => "that is where it stands".to_owned(),
+        0 if expected == next => "nobody has begun to read it: it begins there".to_owned(),
         0 => format!("what the log holds from {next} to {log_end} is read, again where it was read before"),
         gap => format!("{gap} offsets are skipped for good"),
     }

@@ -7,7 +7,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::CommandResult,
+    cli::{
+        CommandResult,
+        table::{Column, Table},
+        terminal::{Terminal, wrapped},
+    },
     config::{Config, KafkaConfig},
     record::{NextOffset, TopicPartition},
     store::{AdoptedOffset, Store},
@@ -40,15 +44,19 @@ pub(super) async fn execute(config: &Config, store: &Store, args: ShowArgs) -> C
         outln!("{}", json!({"group_id": group_id, "partitions": partitions, "broker": problem, "adopted": decisions}));
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(problem) = problem {
-        eprintln!("the broker's part is missing: {problem}");
+    match problem {
+        Some(problem) => eprintln!("the broker's part is missing: {problem}"),
+        None => faults(&rows).iter().for_each(|fault| eprintln!("{fault}")),
     }
-    print(&rows);
+    let terminal = Terminal::of_stdout();
+    print(&rows, terminal);
     for (adopted, at) in &decisions {
         let AdoptedOffset { step, log_start, log_end } = adopted;
         let (at, partition) = (at.to_rfc3339_opts(SecondsFormat::Secs, true), &step.partition);
         let (from, to, gap) = (step.expected, step.next, adopted.gap());
-        outln!("adopted {at}: {partition} from {from} to {to}, {gap} skipped; its log held {log_start} to {log_end}");
+        let log = format!("its log held {log_start} to {log_end}");
+        let line = format!("adopted {at}: {partition} from {from} to {to}, {gap} skipped; {log}");
+        outln!("{}", wrapped(&line, 4, terminal.width));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -158,23 +166,33 @@ fn decision_as_json(adopted: &AdoptedOffset, at: DateTime<Utc>) -> Value {
     })
 }
 
-fn print(rows: &[Row]) {
-    let head = ["partition", "checkpoint", "committed", "earliest", "latest", "lag", "behind"].map(str::to_owned);
-    let lines: Vec<[String; 7]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
-    for line in &lines {
-        out!("{:<width$}", line[0], width = widths[0]);
-        for (cell, width) in line.iter().zip(widths).skip(1) {
-            out!("  {cell:>width$}");
-        }
-        outln!();
-    }
+fn print(rows: &[Row], terminal: Terminal) {
+    let mut table = Table::new([
+        Column::text("partition"),
+        Column::number("checkpoint"),
+        Column::number("committed"),
+        Column::number("earliest"),
+        Column::number("latest"),
+        Column::number("lag"),
+        Column::number("behind"),
+    ]);
+    rows.iter().for_each(|row| table.add(row.cells()));
+    out!("{}", table.drawn(terminal));
+}
+
+/// What isn't known, and why: of partitions that fail alike it is said once.
+fn faults(rows: &[Row]) -> Vec<String> {
+    let mut partitions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for row in rows {
         if let Err(error) = &row.ends {
-            eprintln!("{}: {error}", row.partition);
+            partitions.entry(error).or_default().push(row.partition.to_string());
         }
     }
+    let told = partitions.into_iter().map(|(error, partitions)| match partitions.as_slice() {
+        [first, second, _, ..] => format!("{first}, {second} and {} more: {error}", partitions.len() - 2),
+        _ => format!("{}: {error}", partitions.join(", ")),
+    });
+    told.collect()
 }
 
 /// The two largest units: `3d 4h`, `12s`.
@@ -189,6 +207,20 @@ fn in_words(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn partitions_that_fail_alike_are_told_together() {
+        let row = |number, error: &str| Row {
+            partition: TopicPartition::new("t", number),
+            checkpoint: None,
+            ends: Err(error.to_owned()),
+            behind: None,
+        };
+        let rows = [row(0, "away"), row(1, "away"), row(2, "no leader"), row(3, "away"), row(4, "away")];
+        assert_eq!(faults(&rows), ["t[0], t[1] and 2 more: away", "t[2]: no leader"]);
+        assert_eq!(faults(&rows[..2]), ["t[0], t[1]: away"]);
+        assert!(faults(&[]).is_empty());
+    }
 
     #[test]
     fn a_time_behind_is_told_by_its_two_largest_units() {

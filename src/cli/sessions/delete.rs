@@ -23,6 +23,7 @@ use super::{
 
 #[derive(Args)]
 pub(super) struct DeleteArgs {
+    /// The sessions to delete
     #[arg(value_name = "SESSION", required = true, value_parser = SessionId::parse)]
     sessions: Vec<SessionId>,
     /// Why, for those who look later; secrets are redacted
@@ -38,6 +39,7 @@ pub(super) struct DeleteArgs {
 
 #[derive(Args)]
 pub(super) struct RestoreArgs {
+    /// The sessions that were deleted
     #[arg(value_name = "SESSION", required = true, value_parser = SessionId::parse)]
     sessions: Vec<SessionId>,
     /// Print one JSON object
@@ -131,7 +133,7 @@ pub(super) async fn restore(store: &Store, args: RestoreArgs) -> CommandResult {
 
 fn restored_text(session_id: &SessionId, was_deleted: bool) -> String {
     let what = if was_deleted {
-        "its events count again: those that arrive, and those that a replay reads"
+        "its events count again; `sessionfold replay` brings back those that the topics still hold"
     } else {
         "was not deleted"
     };

@@ -13,7 +13,7 @@ use super::{
 
 /// Between two entries that are further apart, in seconds, a mark says by how much.
 const GAP: f64 = 300.0;
-const TIME: usize = 9;
+const LEAST_TIME: usize = 9;
 const LEAST_LABEL: usize = 6;
 const MOST_LABEL: usize = 20;
 const BAR: usize = 8;
@@ -34,15 +34,17 @@ pub(super) fn draw(timeline: &Timeline, before: Option<EventTime>, terminal: Ter
     let lines: Vec<(EventTime, Line)> = entries.iter().map(|entry| (entry.at(), line(entry))).collect();
     let label = lines.iter().map(|(_, line)| columns(&line.label)).max().unwrap_or(0).clamp(LEAST_LABEL, MOST_LABEL);
     let longest = lines.iter().filter_map(|(_, line)| line.seconds).reduce(f64::max);
+    let since = |at: EventTime| relative(at.seconds_since(session.first_event_at));
+    let time = lines.iter().map(|(at, _)| since(*at).len()).max().unwrap_or(0).max(LEAST_TIME);
     let mut text = cut(&heading(session), terminal.width) + "\n";
     let mut before = before;
     for (at, line) in lines {
         if let Some(gap) = before.map(|before| at.seconds_since(before)).filter(|gap| *gap > GAP) {
-            let gap = format!("{:TIME$}  ⋮ {}", "", duration(gap));
+            let gap = format!("{:time$}  ⋮ {}", "", duration(gap));
             text += &(terminal.paint(Colour::Dim, &gap) + "\n");
         }
         before = Some(at);
-        text += &(drawn(&line, at.seconds_since(session.first_event_at), label, longest, terminal) + "\n");
+        text += &(drawn(&line, &right(&since(at), time), label, longest, terminal) + "\n");
     }
     if let Some(next) = next {
         text += &format!("next: --after {next}\n");
@@ -60,8 +62,8 @@ fn heading(session: &SessionView) -> String {
     )
 }
 
-fn drawn(line: &Line, since: f64, label: usize, longest: Option<f64>, terminal: Terminal) -> String {
-    let mut text = format!("{}  {} {}", right(&relative(since), TIME), line.mark, left(&line.label, label));
+fn drawn(line: &Line, since: &str, label: usize, longest: Option<f64>, terminal: Terminal) -> String {
+    let mut text = format!("{since}  {} {}", line.mark, left(&line.label, label));
     if let Some(longest) = longest {
         let (bar, lasted) = line.seconds.map_or_else(Default::default, |took| (bar(took, longest), duration(took)));
         text += &format!("  {} {}", left(&bar, BAR), right(&lasted, LASTED));

@@ -19,7 +19,7 @@ pub(super) struct FilterArgs {
     #[arg(long, value_name = "DIRECTORY")]
     under: Option<String>,
     /// Only sessions on this git branch
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     branch: Option<String>,
     /// Only sessions whose last event is not before, like 2026-03-01T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = EventTime::parse)]

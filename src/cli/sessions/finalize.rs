@@ -30,6 +30,7 @@ use super::{
 
 #[derive(Args)]
 pub(super) struct FinalizeArgs {
+    /// The session to end
     #[arg(value_name = "SESSION", value_parser = SessionId::parse)]
     session: SessionId,
     /// Why, in up to 160 characters; secrets are redacted
@@ -55,7 +56,7 @@ const POLL: Duration = Duration::from_millis(200);
 const DELIVERY: Duration = Duration::from_secs(60);
 
 pub(super) async fn execute(config: &Config, store: &Store, args: FinalizeArgs) -> CommandResult {
-    let topic = topic(&config.kafka, args.topic).map_err(Failure::Usage)?;
+    let topic = topic(&config.kafka, args.topic)?;
     let (decoder, name) = (decoder(config), quoted(args.session.as_str()));
     let planned = with_aggregators!(config, SideAggregators::default(), |aggregators| {
         plan_end(store, &aggregators, &decoder, &args.session, args.at, args.reason).await
@@ -73,14 +74,15 @@ pub(super) async fn execute(config: &Config, store: &Store, args: FinalizeArgs) 
 }
 
 /// One that the service reads, or nobody would fold the event.
-fn topic(kafka: &KafkaConfig, wanted: Option<String>) -> anyhow::Result<String> {
+fn topic(kafka: &KafkaConfig, wanted: Option<String>) -> Result<String, Failure> {
     let Some(wanted) = wanted else {
-        return topic_of_kind(&kafka.topics, EventKind::Ended).context("name the topic of ends with --topic");
+        let found = topic_of_kind(&kafka.topics, EventKind::Ended).context("name the topic of ends with --topic");
+        return found.map_err(Failure::Usage);
     };
     if kafka.topics.contains(&wanted) {
         return Ok(wanted);
     }
-    Err(anyhow!("--topic must be one of kafka.topics: {}", kafka.topics.join(", ")))
+    Err(anyhow!("{wanted} is none of kafka.topics: {}", kafka.topics.join(", ")).into())
 }
 
 /// Sends the event and waits until all replicas in sync have it.

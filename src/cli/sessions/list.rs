@@ -10,7 +10,8 @@ use crate::{
     cli::{
         CommandResult, Failure,
         progress::grouped,
-        terminal::{Colour, Terminal, columns, left, print, right, visible},
+        table::{Column, Table},
+        terminal::{Colour, Terminal, print, visible},
     },
     fold::Status,
     store::{Direction, PageSize, SessionCursor, SessionOrder, SessionPage, SessionSort, SessionView, Store},
@@ -43,7 +44,8 @@ pub(super) struct ListArgs {
 }
 
 pub(super) fn page_size(text: &str) -> Result<PageSize, String> {
-    text.parse().ok().and_then(PageSize::new).ok_or_else(|| format!("allowed: 1 to {}", PageSize::MAX))
+    let size = || format!("allowed: a whole number from 1 to {}", PageSize::MAX);
+    text.parse().ok().and_then(PageSize::new).ok_or_else(size)
 }
 
 pub(super) async fn execute(store: &Store, args: ListArgs) -> CommandResult {
@@ -65,32 +67,30 @@ pub(super) async fn execute(store: &Store, args: ListArgs) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-const HEAD: [&str; 8] = ["session", "status", "last event (UTC)", "lasted", "prompts", "tools", "directory", "branch"];
-const NUMBERS: std::ops::RangeInclusive<usize> = 3..=5;
-const SESSION: usize = 0;
-const DIRECTORY: usize = 6;
-const BRANCH: usize = 7;
-/// What a narrow terminal goes without, this first.
-const LEFT_OUT: [usize; 6] = [BRANCH, 4, 5, DIRECTORY, 3, 2];
-/// Longer ids are cut; those of agents have 36 characters.
-const MOST_SESSION: usize = 64;
-/// Of a longer directory or branch so much is shown at least.
+/// Of a longer id so much is shown at least; those of agents have 36 characters.
+const LEAST_SESSION: usize = 36;
+/// Of a longer directory or branch.
 const LEAST_TEXT: usize = 14;
-const SPACE: &str = "  ";
 
 /// The page as a table.
 pub(super) fn table(page: &SessionPage, terminal: Terminal) -> String {
     if page.sessions.is_empty() {
         return "no sessions\n".to_owned();
     }
-    let rows: Vec<[String; 8]> = page.sessions.iter().map(cells).collect();
-    let widths = widths(&rows, terminal.width);
-    let mut text = terminal.paint(Colour::Bold, &line(&HEAD.map(str::to_owned), widths)) + "\n";
-    for (session, row) in page.sessions.iter().zip(&rows) {
-        let row = line(row, widths);
-        text += &colour_of(session.status).map_or_else(|| row.clone(), |colour| terminal.paint(colour, &row));
-        text += "\n";
+    let mut table = Table::new([
+        Column::text("session").cut_to(LEAST_SESSION),
+        Column::text("status"),
+        Column::text("last event (UTC)"),
+        Column::number("lasted"),
+        Column::number("prompts"),
+        Column::number("tools"),
+        Column::text("directory").cut_to(LEAST_TEXT),
+        Column::text("branch").cut_to(LEAST_TEXT),
+    ]);
+    for session in &page.sessions {
+        table.add_coloured(cells(session), colour_of(session.status));
     }
+    let mut text = table.drawn(terminal);
     if let Some(next) = &page.next {
         text += &format!("next: --after {next}\n");
     }
@@ -112,40 +112,6 @@ fn cells(session: &SessionView) -> [String; 8] {
     ]
 }
 
-/// How wide each column is; none where it is left out.
-fn widths(rows: &[[String; 8]], room: usize) -> [Option<usize>; 8] {
-    let widest = |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or(0);
-    let wanted: [usize; 8] = std::array::from_fn(|column| widest(column).max(columns(HEAD[column])));
-    let least = |column: usize| match column {
-        SESSION => wanted[column].min(MOST_SESSION),
-        DIRECTORY | BRANCH => wanted[column].min(LEAST_TEXT),
-        _ => wanted[column],
-    };
-    let mut widths: [Option<usize>; 8] = std::array::from_fn(|column| Some(least(column)));
-    let taken = |widths: &[Option<usize>; 8]| {
-        widths.iter().flatten().map(|width| width + SPACE.len()).sum::<usize>() - SPACE.len()
-    };
-    for column in LEFT_OUT {
-        if taken(&widths) > room {
-            widths[column] = None;
-        }
-    }
-    widths[SESSION] = widths[SESSION].map(|width| width.min(room.saturating_sub(taken(&widths) - width)));
-    for column in [DIRECTORY, BRANCH] {
-        let left = room.saturating_sub(taken(&widths));
-        widths[column] = widths[column].map(|width| wanted[column].min(width + left));
-    }
-    widths
-}
-
-fn line(cells: &[String; 8], widths: [Option<usize>; 8]) -> String {
-    let shown = (0..).zip(cells.iter().zip(widths)).filter_map(|(column, (cell, width))| {
-        let align = if NUMBERS.contains(&column) { right } else { left };
-        Some(align(cell, width?))
-    });
-    shown.collect::<Vec<_>>().join(SPACE).trim_end().to_owned()
-}
-
 pub(super) fn colour_of(status: Status) -> Option<Colour> {
     match status {
         Status::Active => Some(Colour::Green),
@@ -157,7 +123,7 @@ pub(super) fn colour_of(status: Status) -> Option<Colour> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::sessions::samples;
+    use crate::cli::{sessions::samples, terminal::columns};
 
     use super::*;
 

@@ -26,6 +26,7 @@ use crate::{
 use super::{CommandResult, Failure, check::first_problem};
 
 #[derive(Args)]
+#[command(after_help = "Example: sessionfold sessions list --status active")]
 pub(super) struct SessionsArgs {
     #[command(subcommand)]
     command: SessionsCommand,
@@ -36,25 +37,21 @@ enum SessionsCommand {
     /// List sessions, page by page
     ///
     /// Reads the whole table, or what the filters leave of it.
-    ///
-    /// Example: sessionfold sessions list --status active --under /home/dev --sort events
+    #[command(after_help = "Example: sessionfold sessions list --under /home/dev --sort events")]
     List(list::ListArgs),
     /// Show one session
-    ///
-    /// Example: sessionfold sessions show 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11
+    #[command(after_help = "Example: sessionfold sessions show checkout")]
     Show(show::ShowArgs),
     /// Draw what happened in a session, in order, with the changes of its status
     ///
     /// Each line says when it was, from the session's first event on; a tool execution has a bar for how long it took.
     /// Changes of the status stand where they were written, which is later than their cause.
-    ///
-    /// Example: sessionfold sessions timeline 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11
+    #[command(after_help = "Example: sessionfold sessions timeline checkout")]
     Timeline(timeline::TimelineArgs),
     /// Write sessions, or their events, as JSON lines
     ///
     /// In the order of their ids, each page as it is at that moment.
-    ///
-    /// Example: sessionfold sessions export --from 2026-03-01T00:00:00Z --events > march.jsonl
+    #[command(after_help = "Example: sessionfold sessions export --status ended --events > ended.jsonl")]
     Export(export::ExportArgs),
     /// End a session by hand
     ///
@@ -63,22 +60,20 @@ enum SessionsCommand {
     /// speaks again is active again.
     ///
     /// Exit code 0 once the event is in the log, folded or not; 1 if it couldn't be sent.
-    ///
-    /// Example: sessionfold sessions finalize 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11 --reason "its machine is gone"
+    #[command(after_help = "Example: sessionfold sessions finalize checkout --reason \"its machine is gone\"")]
     Finalize(finalize::FinalizeArgs),
     /// Delete sessions with all that belongs to them, for good
     ///
     /// Their events are ignored from then on, whether they arrive or are read again by a replay, and counted as ignored.
     /// A session that isn't stored may be deleted too, so that it never will be. What was deleted can't be undone, but a
     /// replay brings it back after `sessions restore`, for as long as the topics hold the events.
-    ///
-    /// Example: sessionfold sessions delete 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11 --reason "asked for by its owner"
+    #[command(after_help = "Example: sessionfold sessions delete checkout --reason \"asked for by its owner\"")]
     Delete(delete::DeleteArgs),
     /// Let the events of deleted sessions count again
     ///
-    /// It brings nothing back by itself: new events begin the session anew, and a replay reads the old ones again.
-    ///
-    /// Example: sessionfold sessions restore 0b0f7c1e-4a2d-4b7e-9d55-3f0d6f1f9a11
+    /// It brings nothing back by itself: new events begin the session anew. The old ones come back with
+    /// `sessionfold replay`, for as long as the topics hold them.
+    #[command(after_help = "Example: sessionfold sessions restore checkout")]
     Restore(delete::RestoreArgs),
 }
 

@@ -22,6 +22,7 @@ use super::{
 
 #[derive(Args)]
 pub(super) struct ShowArgs {
+    /// The session to show
     #[arg(value_name = "SESSION", value_parser = SessionId::parse)]
     session: SessionId,
     /// Print one JSON object

@@ -17,6 +17,7 @@ use super::{drawing::draw, list::page_size, unknown};
 
 #[derive(Args)]
 pub(super) struct TimelineArgs {
+    /// The session to draw
     #[arg(value_name = "SESSION", value_parser = SessionId::parse)]
     session: SessionId,
     /// How many entries a page has, 1 to 1000

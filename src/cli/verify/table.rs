@@ -3,19 +3,23 @@
 use serde_json::Value;
 
 use crate::{
-    cli::{progress::grouped, terminal::cut},
+    cli::{
+        progress::grouped,
+        table::{Column, Table},
+        terminal::{Terminal, visible, wrapped},
+    },
     verify::{Difference, Report},
 };
 
-/// Where the terminal doesn't say how wide it is.
-const WIDTH: usize = 120;
-/// Ids are 36 characters as a rule.
+// So much of each is shown at least. Ids are 36 characters as a rule; an event is named by its kind, id and time.
 const SESSION: usize = 36;
-const LEAST_VALUE: usize = 12;
+const FIELD: usize = 60;
+const VALUE: usize = 12;
 
 pub(super) fn print(report: &Report) {
+    let terminal = Terminal::of_stdout();
     if !report.differences.is_empty() {
-        print_differences(&report.differences);
+        out!("{}", differences(&report.differences, terminal));
         let hidden = report.difference_count - report.differences.len() as u64;
         if hidden > 0 {
             outln!("… and {} more; --limit shows them", grouped(hidden));
@@ -23,9 +27,15 @@ pub(super) fn print(report: &Report) {
         outln!();
     }
     for note in &report.notes {
-        outln!("{note}");
+        outln!("{}", wrapped(note, 2, terminal.width));
     }
-    outln!("{}", closing_line(report));
+    if report.redriven_by_others > 0 {
+        let what = "stored by `dead-letters redrive` with other settings than these, which refuse their records";
+        let events = if report.redriven_by_others == 1 { "event is" } else { "events are" };
+        let line = format!("{} {events} {what}", grouped(report.redriven_by_others));
+        outln!("{}", wrapped(&line, 2, terminal.width));
+    }
+    outln!("{}", wrapped(&closing_line(report), 2, terminal.width));
     if let (Some(repaired), Some(left)) = (report.repaired, report.left)
         && repaired + left > 0
     {
@@ -44,43 +54,23 @@ fn closing_line(report: &Report) -> String {
     format!("{sessions} sessions, {events} events{}: {outcome}", records.unwrap_or_default())
 }
 
-fn print_differences(differences: &[Difference]) {
-    let rows: Vec<[String; 4]> = differences.iter().map(cells).collect();
-    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let session = widest(0).clamp(7, SESSION);
-    let field = widest(1).max(5);
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(WIDTH);
-    let value = columns.saturating_sub(session + field + 6).max(2 * LEAST_VALUE) / 2;
-    let stored = widest(2).clamp(6, value);
-    let line = |row: [&str; 4]| {
-        let [name, what, is, should_be] = row;
-        let (name, is, should_be) = (cut(name, session), cut(is, stored), cut(should_be, value));
-        outln!("{name:<session$}  {what:<field$}  {is:<stored$}  {should_be}");
-    };
-    line(["session", "field", "stored", "expected"]);
-    for row in &rows {
-        line(row.each_ref().map(String::as_str));
-    }
+fn differences(differences: &[Difference], terminal: Terminal) -> String {
+    let mut table = Table::new([
+        Column::text("session").cut_to(SESSION),
+        Column::text("field").cut_to(FIELD),
+        Column::text("stored").cut_to(VALUE),
+        Column::text("expected").cut_to(VALUE),
+    ]);
+    differences.iter().for_each(|difference| table.add(cells(difference)));
+    table.drawn(terminal)
 }
 
-/// Without control characters, which a terminal would obey.
 fn cells(difference: &Difference) -> [String; 4] {
     let text = |value: &Value| match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.escape_debug().to_string(),
+        Value::String(text) => visible(text),
         other => other.to_string(),
     };
     let Difference { session_id, field, stored, expected } = difference;
-    [session_id.escape_debug().to_string(), field.escape_debug().to_string(), text(stored), text(expected)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_values_are_cut_to_the_width_and_show_that_they_were() {
-        assert_eq!(cut("abcdef", 6), "abcdef");
-        assert_eq!(cut("abcdéfg", 6), "abcdé…");
-    }
+    [visible(session_id), visible(field), text(stored), text(expected)]
 }

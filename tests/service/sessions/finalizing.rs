@@ -95,7 +95,7 @@ async fn what_would_not_end_a_session_is_refused_with_the_reason_and_sends_nothi
             "it started again at 2026-03-01T10:00:00Z",
         ),
         (&["finalize", "s", "--reason", "x", "--at", "2999-01-01T00:00:00Z"], 2, "future_timestamp"),
-        (&["finalize", "s", "--reason", "x", "--topic", "elsewhere"], 2, "--topic must be one of kafka.topics"),
+        (&["finalize", "s", "--reason", "x", "--topic", "elsewhere"], 1, "elsewhere is none of kafka.topics"),
         (&["finalize", "s", "--reason", &reason], 2, "allowed: 1 to 160 characters"),
         (&["finalize", "s"], 2, "--reason"),
         (&["finalize", "s", "--reason", "x", "--wait", "5"], 2, "has no unit"),
