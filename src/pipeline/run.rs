@@ -24,7 +24,8 @@ use super::{
     counts::{Counts, Station, Totals},
     narrowing::{Attempted, Narrowing, commit_all},
     source::Source,
-    work::{Front, RejectedItem, Work},
+    trace::{BatchTrace, Tracing},
+    work::{Front, Reckoning, RejectedItem, Work},
 };
 
 /// One consumer's way into the store.
@@ -34,6 +35,7 @@ pub struct Pipeline<S, A: SessionAggregator> {
     options: PipelineOptions,
     counts: Arc<Counts>,
     cache: SessionCache<A::State>,
+    tracing: Option<Tracing>,
 }
 
 // Derived, it would ask for `A::State: Debug`.
@@ -72,18 +74,24 @@ struct InDoubt {
     /// How many items it was of; the attempt that finds out may be of fewer.
     count: usize,
     moves: Vec<CheckpointMove>,
-    totals: Totals,
+    reckoning: Reckoning,
 }
 
 impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
     pub fn new(store: S, aggregators: Aggregators<A>, options: PipelineOptions) -> Self {
-        Self { store, aggregators, options, counts: Arc::default(), cache: SessionCache::default() }
+        Self { store, aggregators, options, counts: Arc::default(), cache: SessionCache::default(), tracing: None }
     }
 
     /// Adds to these running totals.
     #[must_use]
     pub fn counting_on(self, counts: Arc<Counts>) -> Self {
         Self { counts, ..self }
+    }
+
+    /// Tells of its batches and events there.
+    #[must_use]
+    pub fn traced(self, tracing: Option<Tracing>) -> Self {
+        Self { tracing, ..self }
     }
 
     /// The running totals.
@@ -156,8 +164,10 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
 
     async fn process_lane(&self, consumer: &impl Source, lane: usize) -> Result<(), PipelineError> {
         while let Some(batch) = consumer.batch(lane).await {
-            let span = tracing::info_span!("batch", lane, correlation_id = %Uuid::now_v7());
-            self.process(consumer, batch).instrument(span).await?;
+            let correlation_id = Uuid::now_v7();
+            let trace = BatchTrace::begin(self.tracing.as_ref(), correlation_id, lane, &batch);
+            let span = tracing::info_span!("batch", lane, %correlation_id);
+            self.process(consumer, batch, trace).instrument(span).await?;
         }
         Ok(())
     }
@@ -227,9 +237,9 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
     }
 
     /// Commits a batch, whatever it takes, or lets go of what somebody else now owns.
-    async fn process(&self, consumer: &impl Source, batch: Batch) -> Result<(), PipelineError> {
+    async fn process(&self, consumer: &impl Source, batch: Batch, trace: BatchTrace) -> Result<(), PipelineError> {
         let work = Work::new(batch, Arc::clone(consumer.progress()));
-        commit_all(&mut InWork { pipeline: self, consumer, work }).await
+        commit_all(&mut InWork { pipeline: self, consumer, work, trace }).await
     }
 
     /// Commits the first `count` items of the work, through conflicts, fences and outages. Fewer, where that many take
@@ -238,6 +248,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         &self,
         consumer: &impl Source,
         work: &mut Work,
+        trace: &mut BatchTrace,
         count: usize,
     ) -> Result<Attempted, PipelineError> {
         let mut conflicts = Backoff::new(Duration::from_millis(2), Duration::from_millis(500));
@@ -247,6 +258,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         loop {
             let discarded = work.retain(|slice| consumer.leases().is_current(&slice.lease));
             consumer.progress().add_discarded(discarded);
+            trace.revoked(discarded);
             let count = most.min(work.len());
             if count == 0 {
                 return Ok(Attempted::Done);
@@ -254,12 +266,12 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             let front = work.front(count);
             let Some(held) = consumer.leases().hold(front.leases()) else { continue };
             let moves = front.moves();
-            let mut totals = front.totals();
-            let result = self.attempt(front, &moves, &mut totals).await;
+            let mut reckoning = Reckoning::of(front);
+            let result = self.attempt(front, &moves, &mut reckoning, trace).await;
             drop(held);
             match result {
                 Ok(committed) => {
-                    self.finish(consumer, work, count, committed, &totals);
+                    self.finish(consumer, work, trace, count, committed, &reckoning);
                     return Ok(Attempted::Done);
                 }
                 Err(CommitError::Conflict) => {
@@ -273,17 +285,17 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
                     let resolved = in_doubt.take().and_then(|doubt| Some((fenced.resolves(&doubt.moves)?, doubt)));
                     if let Some((committed, doubt)) = resolved {
                         tracing::info!("the commit whose answer was lost had happened");
-                        self.finish(consumer, work, doubt.count, committed, &doubt.totals);
+                        self.finish(consumer, work, trace, doubt.count, committed, &doubt.reckoning);
                         return Ok(Attempted::Done);
                     }
-                    self.let_go_of(consumer, work, fenced);
+                    self.let_go_of(consumer, work, trace, fenced);
                 }
                 Err(CommitError::Store(error)) => match error.failure {
                     Failure::Data => return Ok(Attempted::Refused(error)),
                     Failure::Setup => return Err(error.into()),
                     Failure::Contention | Failure::Unavailable | Failure::InDoubt => {
                         if error.failure == Failure::InDoubt {
-                            in_doubt = Some(InDoubt { count, moves, totals });
+                            in_doubt = Some(InDoubt { count, moves, reckoning });
                         } else if error.is_statement_timeout() {
                             most = (count / 2).max(1);
                         }
@@ -299,23 +311,27 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         &self,
         front: Front<'_>,
         moves: &[CheckpointMove],
-        totals: &mut Totals,
+        reckoning: &mut Reckoning,
+        trace: &mut BatchTrace,
     ) -> Result<Committed, CommitError> {
         let events: Vec<&Event> = front.events().collect();
         let taken = self.cache.take(&events);
         let wanted = self.cache.wanted(&taken, &events);
         let looked_up = self.store.standing(&self.aggregators, &wanted);
-        let mut standing = self.counts.timed(Station::LookUp, looked_up).await?;
+        let mut standing = trace.timed(&self.counts, Station::LookUp, looked_up).await?;
         let keys = taken.complete(&mut standing);
-        let folded = self.counts.timed(Station::Fold, async {
+        reckoning.fates = trace.wants_fates().then(|| Vec::with_capacity(events.len()));
+        let fates = &mut reckoning.fates;
+        let folded = trace.timed(&self.counts, Station::Fold, async {
             let mut fold = BatchFold::new(&self.aggregators, standing);
-            for event in events {
-                fold.push(event);
+            match fates {
+                None => events.into_iter().for_each(|event| fold.push(event)),
+                Some(fates) => fates.extend(events.into_iter().map(|event| fold.push_telling(event))),
             }
             self.store.finish_fold(fold).await
         });
         let folded = folded.await?;
-        totals.take(&folded.outcome);
+        reckoning.totals.take(&folded.outcome);
         let rejected = if self.options.keep_rejected { front.rejected(&folded.outcome.rejected) } else { Vec::new() };
         let mut dead_letters = front.dead_letters();
         dead_letters.extend(rejected.iter().map(RejectedItem::dead_letter));
@@ -325,12 +341,21 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             changes: &folded.changes,
             publication: self.options.publication,
         };
-        let committed = self.counts.timed(Station::Commit, store::commit(&self.store, &batch)).await?;
+        let committed = trace.timed(&self.counts, Station::Commit, store::commit(&self.store, &batch)).await?;
         self.cache.put(&self.aggregators, folded.changes, keys);
         Ok(committed)
     }
 
-    fn finish(&self, consumer: &impl Source, work: &mut Work, count: usize, committed: Committed, totals: &Totals) {
+    fn finish(
+        &self,
+        consumer: &impl Source,
+        work: &mut Work,
+        trace: &mut BatchTrace,
+        count: usize,
+        committed: Committed,
+        reckoning: &Reckoning,
+    ) {
+        let totals = &reckoning.totals;
         tracing::debug!(
             records = count,
             applied = totals.applied,
@@ -342,18 +367,20 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             tracing::debug!(reasons = totals.dead_letter_reasons(), "dead letters");
         }
         self.counts.add(totals);
+        trace.committed(work.front(count), reckoning);
         work.advance(count);
         consumer.commit(committed);
     }
 
     /// Somebody else moved these checkpoints: their records are read again from where they stand now, by whoever has
     /// the partition.
-    fn let_go_of(&self, consumer: &impl Source, work: &mut Work, fenced: Fenced) {
+    fn let_go_of(&self, consumer: &impl Source, work: &mut Work, trace: &mut BatchTrace, fenced: Fenced) {
         let partitions: Vec<_> = fenced.partitions.into_iter().map(|(partition, _)| partition).collect();
         tracing::warn!(partitions = partitions.len(), "fenced: the checkpoint was moved by another writer");
         self.counts.add(&Totals { fences: partitions.len() as u64, ..Totals::default() });
         let discarded = work.retain(|slice| !partitions.contains(slice.lease.partition()));
         consumer.progress().add_discarded(discarded);
+        trace.fenced(discarded);
         consumer.restart(partitions);
     }
 }
@@ -363,6 +390,7 @@ struct InWork<'p, C, S, A: SessionAggregator> {
     pipeline: &'p Pipeline<S, A>,
     consumer: &'p C,
     work: Work,
+    trace: BatchTrace,
 }
 
 impl<C: Source, S: Storage<A>, A: SessionAggregator> Narrowing for InWork<'_, C, S, A> {
@@ -371,10 +399,11 @@ impl<C: Source, S: Storage<A>, A: SessionAggregator> Narrowing for InWork<'_, C,
     }
 
     async fn commit_front(&mut self, count: usize) -> Result<Attempted, PipelineError> {
-        self.pipeline.commit_front(self.consumer, &mut self.work, count).await
+        self.pipeline.commit_front(self.consumer, &mut self.work, &mut self.trace, count).await
     }
 
     fn condemn_first(&mut self, refused: Refusal) -> bool {
+        self.trace.condemned(self.work.front(1), refused.reason);
         self.work.condemn_first(refused)
     }
 }

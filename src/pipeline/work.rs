@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use crate::{
     event::{Decoded, Event, Reason, Refusal},
-    fold::Rejection,
+    fold::{Fate, Rejection},
     record::{NextOffset, TopicPartition},
     store::{CheckpointMove, DeadLetter},
     stream::{Batch, Item, Lease, ReadProgress, Slice},
@@ -72,6 +72,21 @@ impl Work {
     }
 }
 
+/// What a try to commit some items would make of them.
+#[derive(Debug)]
+pub(super) struct Reckoning {
+    pub(super) totals: Totals,
+    /// Of each event, in their order, where somebody wants to know.
+    pub(super) fates: Option<Vec<Fate>>,
+}
+
+impl Reckoning {
+    /// Before the events are folded.
+    pub(super) fn of(front: Front<'_>) -> Self {
+        Self { totals: front.totals(), fates: None }
+    }
+}
+
 /// Some items, in the order in which they were read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Front<'w> {
@@ -88,6 +103,14 @@ impl<'w> Front<'w> {
     pub(super) fn events(self) -> impl Iterator<Item = &'w Event> {
         self.items.iter().filter_map(|item| match &item.decoded {
             Decoded::Event(event) => Some(&**event),
+            Decoded::Ignored | Decoded::Refused(_) => None,
+        })
+    }
+
+    /// The events, with where each stands in its log.
+    pub(super) fn placed_events(self) -> impl Iterator<Item = (&'w TopicPartition, &'w Item, &'w Event)> {
+        self.items.iter().filter_map(move |item| match &item.decoded {
+            Decoded::Event(event) => Some((self.slices[item.slice].lease.partition(), item, &**event)),
             Decoded::Ignored | Decoded::Refused(_) => None,
         })
     }
