@@ -134,6 +134,11 @@ impl TakenSpans<'_> {
         &self.spans
     }
 
+    /// The collector wants none of them.
+    pub fn refused(self) {
+        self.delivered(usize::MAX);
+    }
+
     /// The collector has them, but for so many that it refused.
     pub fn delivered(mut self, refused: usize) {
         let count = std::mem::take(&mut self.spans).len();
@@ -204,7 +209,7 @@ mod tests {
         let queue = queue(10);
         queue.push(spans(1, 10));
         queue.take(4).unwrap().delivered(1);
-        queue.take(3).unwrap().delivered(99);
+        queue.take(3).unwrap().refused();
         drop(queue.take(2).unwrap());
         assert_eq!(counts(&queue), (3, [0, 4, 2], 1));
     }
