@@ -50,7 +50,9 @@ fn shown(key: &str, value: &Value) -> Toml {
         Value::List(items) => Toml::Array(items.iter().cloned().map(Toml::String).collect()),
         // Only URLs have parts that are worth showing.
         Value::Secret(url) if key == "postgres.url" => Toml::String(postgres::masked(url)),
-        Value::Secret(url) if endpoints::is_url(key) || key == "traces.endpoint" => Toml::String(endpoint_url::masked(url)),
+        Value::Secret(url) if endpoints::is_url(key) || key == "traces.endpoint" => {
+            Toml::String(endpoint_url::masked(url))
+        }
         // That there is none is no secret.
         Value::Secret(secret) if secret.expose().is_empty() => Toml::String(String::new()),
         Value::Secret(_) | Value::SecretFile(_) => Toml::String(MASK.to_owned()),

@@ -86,9 +86,8 @@ impl TracesConfig {
             host == "localhost" || address.is_ok_and(|address| address.is_loopback())
         };
         let target = self.endpoint.as_ref().map(EndpointUrl::target);
-        let goes_out = target.is_some_and(|target| {
-            target.scheme_str() == Some("http") && !target.host().is_some_and(is_here)
-        });
+        let goes_out =
+            target.is_some_and(|target| target.scheme_str() == Some("http") && !target.host().is_some_and(is_here));
         goes_out && !self.headers.is_empty()
     }
 }
@@ -141,17 +140,16 @@ fn all_headers(list: &Secret, authorization: Option<CollectorHeader>) -> Result<
 fn header(item: &str) -> Result<CollectorHeader, Refusal> {
     let allowed = "allowed: name=value, separated by commas, values percent-encoded, such as x-key=0123%2C4567";
     let (name, written) = item.split_once('=').ok_or_else(|| Refusal::new("has an item without a =", allowed))?;
-    let name: HeaderName = name
-        .trim()
-        .parse()
-        .map_err(|_| Refusal::new("has an item whose name is not the name of a header", allowed))?;
+    let name: HeaderName =
+        name.trim().parse().map_err(|_| Refusal::new("has an item whose name is not the name of a header", allowed))?;
     if OWN.contains(&name) {
         return Err(Refusal::new(format!("has the header {name}, which the program sets"), "allowed: any other"));
     }
     let meant = percent_decode_str(written.trim()).decode_utf8();
     let is_value = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
     let value = meant.ok().filter(|text| is_value(text)).map(std::borrow::Cow::into_owned);
-    let value = value.ok_or_else(|| Refusal::new(format!("has no value for {name} that a header can have"), allowed))?;
+    let value =
+        value.ok_or_else(|| Refusal::new(format!("has no value for {name} that a header can have"), allowed))?;
     let mut forms = vec![Secret::from(written.trim().to_owned())];
     // A scheme, as of an authorization, is no part of the secret.
     forms.extend(value.rsplit_once(' ').map(|(_, secret)| Secret::from(secret.to_owned())));

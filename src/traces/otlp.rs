@@ -45,16 +45,10 @@ impl Resource {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..InstrumentationScope::default()
         };
-        let spans = ScopeSpans {
-            scope: Some(scope),
-            spans: spans.iter().map(message).collect(),
-            ..ScopeSpans::default()
-        };
-        let of_process = ResourceSpans {
-            resource: Some(self.0.clone()),
-            scope_spans: vec![spans],
-            ..ResourceSpans::default()
-        };
+        let spans =
+            ScopeSpans { scope: Some(scope), spans: spans.iter().map(message).collect(), ..ScopeSpans::default() };
+        let of_process =
+            ResourceSpans { resource: Some(self.0.clone()), scope_spans: vec![spans], ..ResourceSpans::default() };
         ExportTraceServiceRequest { resource_spans: vec![of_process] }.encode_to_vec()
     }
 }

@@ -191,9 +191,8 @@ mod tests {
         queue.push(spans(1, 2));
         queue.push(spans(3, 4));
         assert_eq!(counts(&queue), (0, [3, 0, 0], 3));
-        let numbers = |taken: &TakenSpans<'_>| {
-            taken.spans().iter().map(|span| span.place.trace_id.get()).collect::<Vec<_>>()
-        };
+        let numbers =
+            |taken: &TakenSpans<'_>| taken.spans().iter().map(|span| span.place.trace_id.get()).collect::<Vec<_>>();
         let taken = queue.take(2).unwrap();
         assert_eq!(numbers(&taken), [1, 2]);
         taken.delivered(0);

@@ -36,4 +36,5 @@ mod sessions;
 mod sides;
 mod store;
 mod sweep;
+mod traces;
 mod verify;

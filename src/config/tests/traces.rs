@@ -44,8 +44,7 @@ fn a_token_headers_and_a_user_in_the_url_are_sent_as_headers_and_nowhere_shown()
         ("SESSIONFOLD_TRACES__HEADERS", "x-team = a, X-Key=hunter2%2Chunter2 ,"),
     ];
     let config = load(None, &environment, &[ENDPOINT]).unwrap();
-    let expected =
-        [pair("authorization", "Bearer hunter2"), pair("x-team", "a"), pair("x-key", "hunter2,hunter2")];
+    let expected = [pair("authorization", "Bearer hunter2"), pair("x-team", "a"), pair("x-key", "hunter2,hunter2")];
     assert_eq!(sent(&config.traces), expected);
     assert!(!format!("{config:?}{}", config.render()).contains("hunter2"));
     let echoed = config.secrets().mask("hunter2 Bearer hunter2 hunter2%2Chunter2 hunter2,hunter2").into_owned();
