@@ -49,6 +49,10 @@ pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregator
     }
     let mut running = Running::begin(&config, &args, &store, sides, listening)?;
     let outcome = running.until_stopped(&config, &mut signals).await;
+    if outcome.is_err() {
+        // The last spans are those of what has failed.
+        running.supervisor.stop_within(TraceExporter::NAME, config.shutdown.timeout).await;
+    }
     // What it had begun ends with it, also after a failure.
     running.supervisor.end().await;
     // A part that could not be ended may hold a connection for ever.

@@ -73,7 +73,7 @@ impl SpanQueue {
 
     /// Waits until there are spans, and then for company: until there are so many, or so much time has passed.
     pub async fn filled(&self, enough: usize, linger: Duration) {
-        while self.len() == 0 {
+        while self.is_empty() {
             self.arrived.notified().await;
         }
         let company = async {
