@@ -6,6 +6,7 @@
 mod cache;
 mod counts;
 mod narrowing;
+mod outage;
 mod redrive;
 mod run;
 mod source;

@@ -12,8 +12,7 @@ use crate::{
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
     store::{
-        self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, StoreError,
-        TakenFrom,
+        self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, TakenFrom,
     },
     stream::{Batch, Lease, Notice, ReadProgress},
 };
@@ -23,6 +22,7 @@ use super::{
     cache::SessionCache,
     counts::{Counts, Station, Totals},
     narrowing::{Attempted, Narrowing, commit_all},
+    outage::{until_available, wait_out},
     source::Source,
     trace::{BatchTrace, Tracing},
     work::{Front, Reckoning, RejectedItem, Work},
@@ -405,34 +405,5 @@ impl<C: Source, S: Storage<A>, A: SessionAggregator> Narrowing for InWork<'_, C,
     fn condemn_first(&mut self, refused: Refusal) -> bool {
         self.trace.condemned(self.work.front(1), refused.reason);
         self.work.condemn_first(refused)
-    }
-}
-
-pub(super) async fn wait_out(error: &StoreError, backoff: &mut Backoff) {
-    if let Some(delay) = error.retry_after {
-        // The circuit breaker told what it waits for.
-        return tokio::time::sleep(delay).await;
-    }
-    let delay = backoff.next_delay();
-    tracing::warn!(%error, retry_in_ms = delay.as_millis(), "Postgres did not take it; nothing is lost, trying again");
-    tokio::time::sleep(delay).await;
-}
-
-/// Repeats a statement until Postgres is available. None if all of these leases ended meanwhile.
-async fn until_available<T>(
-    consumer: &impl Source,
-    leases: &[Lease],
-    mut statement: impl AsyncFnMut() -> Result<T, StoreError>,
-) -> Result<Option<T>, PipelineError> {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    loop {
-        match statement().await {
-            Ok(value) => return Ok(Some(value)),
-            Err(error) if matches!(error.failure, Failure::Data | Failure::Setup) => return Err(error.into()),
-            Err(error) => wait_out(&error, &mut backoff).await,
-        }
-        if !leases.iter().any(|lease| consumer.leases().is_current(lease)) {
-            return Ok(None);
-        }
     }
 }

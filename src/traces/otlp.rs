@@ -73,7 +73,7 @@ fn message(span: &Span) -> SpanMessage {
     match &span.body {
         SpanBody::Batch(batch) => of_batch(batch, common),
         SpanBody::Station(station) => of_station(station, common),
-        SpanBody::Event(event) => of_event(event, span.ended_at, common),
+        SpanBody::Event(event) => of_event(event, span, common),
     }
 }
 
@@ -125,8 +125,8 @@ fn of_station(station: &StationSpan, common: SpanMessage) -> SpanMessage {
     }
 }
 
-fn of_event(event: &EventSpan, ended_at: SystemTime, common: SpanMessage) -> SpanMessage {
-    let correlation_id = Uuid::from_slice(&common.trace_id).unwrap_or_default();
+fn of_event(event: &EventSpan, span: &Span, common: SpanMessage) -> SpanMessage {
+    let correlation_id = Uuid::from_u128(span.place.trace_id.get());
     let topic = &*event.partition.topic;
     let mut attributes = consuming(&event.group_id);
     attributes.extend([
@@ -141,7 +141,7 @@ fn of_event(event: &EventSpan, ended_at: SystemTime, common: SpanMessage) -> Spa
         text("sessionfold.outcome", event.outcome.as_str()),
     ]);
     attributes.extend(event.outcome.reason().map(|reason| text("sessionfold.reason", reason)));
-    if let Some(age) = event.record_timestamp.and_then(|at| ended_at.duration_since(at.as_utc()?.into()).ok()) {
+    if let Some(age) = event.record_timestamp.and_then(|at| span.ended_at.duration_since(at.as_utc()?.into()).ok()) {
         attributes.push(attribute("sessionfold.record_to_commit_seconds", Value::DoubleValue(age.as_secs_f64())));
     }
     let link = Link {

@@ -1,6 +1,10 @@
 //! What the members tell of their batches to a collector of traces, held against itself.
 
-use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
 use sessionfold::{
     config::Share,
@@ -25,8 +29,8 @@ impl Spans {
     }
 
     /// Each batch is told of once, with events that are as many as it counts, and with the outcome that follows from them.
-    /// To be asked when all members are gone.
-    pub fn check(&self) -> Result<(), String> {
+    /// To be asked when all members are gone. Returns what was told how often.
+    pub fn check(&self) -> Result<Vec<String>, String> {
         let Some(taken) = self.0.take(usize::MAX) else { return Err("no batch was told of".to_owned()) };
         let mut of_batch: HashMap<u128, Vec<&Span>> = HashMap::new();
         for span in taken.spans() {
@@ -36,7 +40,20 @@ impl Spans {
             };
             of_batch.entry(batch.trace_id.get()).or_default().push(span);
         }
-        of_batch.values().try_for_each(|spans| check_batch(spans))
+        of_batch.values().try_for_each(|spans| check_batch(spans))?;
+        let mut told: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for span in taken.spans() {
+            let what = match &span.body {
+                SpanBody::Event(event) => ("an event", event.outcome.as_str()),
+                SpanBody::Batch(batch) => ("a batch", batch.outcome.as_str()),
+                SpanBody::Station(_) => continue,
+            };
+            *told.entry(what).or_default() += 1;
+        }
+        Ok(told
+            .into_iter()
+            .map(|((what, outcome), count)| format!("{what} is told of as {outcome}: {count}"))
+            .collect())
     }
 }
 

@@ -47,7 +47,8 @@ pub fn run(steps: &[Step], aggregators: &Aggregators<Convergent>) -> (Result<(),
             world.pass(TICK).await?;
         }
         world.heal_and_drain().await?;
-        world.spans.check()
+        world.spans.check()?.into_iter().for_each(|told| trace.note(told));
+        Ok(())
     };
     let result = runtime.block_on(run);
     if let Err(problem) = &result {
