@@ -181,11 +181,16 @@ impl Recording {
         // It was the first one, so it is among these.
         self.events.extend(self.condemned.take().map(|span| Span { ended_at, ..span }));
         let Some(fates) = &reckoning.fates else { return };
-        let spans = front.placed_events().zip(fates).filter_map(|((partition, item, event), fate)| {
+        let queue = Arc::clone(&self.tracing.queue);
+        // More than the queue can ever hold aren't kept, however large the batch.
+        let mut events = std::mem::take(&mut self.events);
+        let room = queue.capacity().saturating_sub(events.len());
+        let mut spans = front.placed_events().zip(fates).filter_map(|((partition, item, event), fate)| {
             self.span_of(partition, item, event, outcome_of(*fate), ended_at)
         });
-        let spans: Vec<Span> = spans.collect();
-        self.events.extend(spans);
+        events.extend(spans.by_ref().take(room));
+        queue.turn_away(spans.count());
+        self.events = events;
     }
 
     /// None for an event that gets none.

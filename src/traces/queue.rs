@@ -65,10 +65,18 @@ impl SpanQueue {
         let (came, room) = (spans.len(), self.most.saturating_sub(waiting.len()));
         waiting.extend(spans.into_iter().take(room));
         drop(waiting);
-        if came > room {
-            self.count_dropped(DropReason::QueueFull, came - room);
-        }
+        self.turn_away(came.saturating_sub(room));
         self.arrived.notify_one();
+    }
+
+    /// Counts spans that nobody needs to bring, since there would be no room for them.
+    pub fn turn_away(&self, spans: usize) {
+        self.count_dropped(DropReason::QueueFull, spans);
+    }
+
+    /// How many may wait.
+    pub fn capacity(&self) -> usize {
+        self.most
     }
 
     /// Waits until there are spans, and then for company: until there are so many, or so much time has passed.
