@@ -33,6 +33,7 @@
 //! | [`fold`] | events to changed sessions; pure and synchronous: no clock, no I/O, no SQL | `event` |
 //! | [`store`] | all SQL there is | `event`, `record`, `fold` |
 //! | [`stream`] | all Kafka there is | `event`, `record`, `config`, `generate`; of `store` the proof of a commit |
+//! | [`traces`] | spans of batches and events, and their form on the wire | `event`, `record`, `config` |
 //! | [`pipeline`] | the route: batches, retries, conflicts, fences, refused events | the above |
 //! | [`service`] | a consumer and a pipeline put together from the configuration; checks before the start | the above |
 //! | [`serve`] | what others ask over HTTP; reads only | `config`, `service` and below |
@@ -62,4 +63,5 @@ pub mod serve;
 pub mod service;
 pub mod store;
 pub mod stream;
+pub mod traces;
 pub mod verify;

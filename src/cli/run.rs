@@ -3,7 +3,7 @@
 use std::{
     process::ExitCode,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     serve::{Http, Listener, Observed, Seen},
     service::{
         ConsumerView, Consuming, Dependencies, Health, Part, Publisher, Retention, SupervisionError, Supervisor,
-        SweepPart, open_store, preflight,
+        SweepPart, TraceExporter, open_store, preflight,
     },
     store::Store,
     stream::Until,
@@ -56,6 +56,10 @@ pub(super) async fn execute(config: Config, args: RunArgs, sides: SideAggregator
     }
     let mut running = Running::begin(&config, &args, &store, sides, listening)?;
     let outcome = running.until_stopped(&config, &mut signals).await;
+    if outcome.is_err() {
+        // The last spans are those of what has failed.
+        running.supervisor.stop_within(TraceExporter::NAME, config.shutdown.timeout).await;
+    }
     // What it had begun ends with it, also after a failure.
     running.supervisor.end().await;
     // A part that could not be ended may hold a connection for ever.
@@ -106,7 +110,9 @@ impl Running {
         let until = if args.drain { Until::Drained } else { Until::Stopped };
         let mut supervisor = Supervisor::new(&config.supervisor);
         let (view, board) = (Arc::<ConsumerView>::default(), supervisor.board());
-        let mut consuming = Consuming::new(config, store.clone(), sides, until, Arc::clone(&view));
+        let exporter = TraceExporter::new(config).map(Arc::new);
+        let consuming = Consuming::new(config, store.clone(), sides, until, Arc::clone(&view));
+        let mut consuming = consuming.traced(exporter.as_ref().map(|exporter| exporter.tracing()));
         let sweep = Arc::new(SweepPart::new(config, store.clone(), Arc::clone(&view)));
         let retention = Arc::new(Retention::new(config, store.clone()));
         let publisher = Arc::new(Publisher::new(config, store.clone()));
@@ -128,12 +134,16 @@ impl Running {
                 // A drain has none beside it.
                 parts: if args.drain { Vec::new() } else { parts.to_vec() },
                 outbox: (!args.drain).then(|| publisher.counts()),
+                spans: exporter.as_ref().map(|exporter| exporter.queue()),
                 started_at: since,
             };
             let observed = Observed::new(config, seen)?;
             supervisor.keep(health);
             supervisor.keep(dependencies);
             supervisor.keep(Arc::new(Http::new(listener, observed)));
+        }
+        if let Some(exporter) = exporter {
+            supervisor.keep(exporter);
         }
         let consuming = Arc::new(consuming);
         supervisor.keep(Arc::clone(&consuming));
@@ -161,13 +171,14 @@ impl Running {
                 () = signals.received() => return self.stop(config, signals).await,
             }
         }
-        self.end_listening().await;
+        self.end_others(config.shutdown.timeout).await;
         Ok(self.outcome())
     }
 
     /// In good order for as long as the configuration says, unless it is asked for again.
     async fn stop(&mut self, config: &Config, signals: &mut Signals) -> Result<Option<Outcome>, Failure> {
         tracing::info!("stopping: committing what was read, leaving the group");
+        let begun = Instant::now();
         // A sweep or a deletion under way is rolled back: left as it is, its locks would hold up the last batch.
         for part in [SweepPart::NAME, Retention::NAME] {
             self.supervisor.cut_short(part).await;
@@ -182,14 +193,16 @@ impl Running {
             }
             () = signals.received() => return Ok(None),
         }
-        self.end_listening().await;
+        self.end_others(config.shutdown.timeout.saturating_sub(begun.elapsed())).await;
         Ok(self.outcome())
     }
 
-    /// Answers to the last: an orchestrator sees that it is stopping.
-    async fn end_listening(&mut self) {
+    /// The last spans may take so long. It answers to the last: an orchestrator sees that it is stopping.
+    async fn end_others(&mut self, patience: Duration) {
         self.reporter.report();
+        self.supervisor.ask_to_stop(TraceExporter::NAME);
         self.supervisor.stop(Publisher::NAME).await;
+        self.supervisor.stop_within(TraceExporter::NAME, patience).await;
         self.supervisor.stop(Http::NAME).await;
     }
 

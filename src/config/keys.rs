@@ -10,12 +10,14 @@ use super::settings::Value;
 use super::{client, duration, endpoints};
 
 /// Keys whose value is a secret. (Client properties and endpoints have rules of their own.)
-const SECRETS: [&str; 2] = ["postgres.url", "http.token"];
+const SECRETS: [&str; 5] = ["postgres.url", "http.token", "traces.endpoint", "traces.token", "traces.headers"];
 
 /// What a key's value must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Integer,
+    /// With or without a fraction.
+    Number,
     Boolean,
     Text,
     Duration,
@@ -119,6 +121,7 @@ impl Kind {
         match default {
             _ if SECRETS.contains(&key) => Self::Secret,
             Toml::Integer(_) => Self::Integer,
+            Toml::Float(_) => Self::Number,
             Toml::Boolean(_) => Self::Boolean,
             Toml::Array(_) => Self::List,
             Toml::String(text) if duration::parse(text).is_ok() => Self::Duration,
@@ -130,6 +133,8 @@ impl Kind {
     pub(super) fn of_toml(self, value: &Toml) -> Result<Value, Refusal> {
         match (self, value) {
             (Self::Integer, Toml::Integer(number)) => Ok(Value::Integer(*number)),
+            (Self::Number, Toml::Float(number)) => Ok(Value::Number(*number)),
+            (Self::Number, Toml::Integer(number)) => Ok(Value::Number(*number as f64)),
             (Self::Boolean, Toml::Boolean(flag)) => Ok(Value::Boolean(*flag)),
             (Self::Text | Self::Duration | Self::Property, Toml::String(text)) => Ok(Value::Text(text.clone())),
             (Self::Secret, Toml::String(text)) => Ok(Value::Secret(Secret::from(text.clone()))),
@@ -150,6 +155,7 @@ impl Kind {
         let wrong = |_| self.mismatch(&quoted(text));
         match self {
             Self::Integer => text.trim().parse().map(Value::Integer).map_err(wrong),
+            Self::Number => text.trim().parse().map(Value::Number).map_err(|_| self.mismatch(&quoted(text))),
             Self::Boolean => match text.trim() {
                 "true" => Ok(Value::Boolean(true)),
                 "false" => Ok(Value::Boolean(false)),
@@ -168,6 +174,7 @@ impl Kind {
     fn mismatch(self, found: &str) -> Refusal {
         let allowed = match self {
             Self::Integer => "a whole number",
+            Self::Number => "a number",
             Self::Boolean => "true or false",
             Self::Text | Self::Secret => "a string",
             Self::Duration => "a string with a unit, like \"60s\"",

@@ -31,6 +31,7 @@ mod settings;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::path::PathBuf;
 
@@ -54,6 +55,7 @@ pub use sections::{
     RetentionConfig, ShutdownConfig, SweepConfig,
 };
 pub use supervisor::SupervisorConfig;
+pub use traces::{CollectorHeader, Share, TracesConfig};
 
 /// The effective configuration. Every value in it has passed its rule.
 #[derive(Debug, Clone)]
@@ -82,6 +84,8 @@ pub struct Config {
     pub mcp: McpConfig,
     /// `[health]`
     pub health: HealthConfig,
+    /// `[traces]`
+    pub traces: TracesConfig,
     /// `[supervisor]`
     pub supervisor: SupervisorConfig,
     /// `[log]`
@@ -144,6 +148,7 @@ impl Config {
             http: HttpConfig::read(&mut settings)?,
             mcp: McpConfig::read(&mut settings)?,
             health: HealthConfig::read(&mut settings)?,
+            traces: TracesConfig::read(&mut settings)?,
             supervisor: SupervisorConfig::read(&mut settings)?,
             log: LogConfig::read(&mut settings)?,
             shutdown: ShutdownConfig::read(&mut settings)?,

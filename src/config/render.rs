@@ -44,12 +44,15 @@ fn split(key: &str) -> (&str, String) {
 fn shown(key: &str, value: &Value) -> Toml {
     match value {
         Value::Integer(number) => Toml::Integer(*number),
+        Value::Number(number) => Toml::Float(*number),
         Value::Boolean(flag) => Toml::Boolean(*flag),
         Value::Text(text) => Toml::String(text.clone()),
         Value::List(items) => Toml::Array(items.iter().cloned().map(Toml::String).collect()),
         // Only URLs have parts that are worth showing.
         Value::Secret(url) if key == "postgres.url" => Toml::String(postgres::masked(url)),
-        Value::Secret(url) if endpoints::is_url(key) => Toml::String(endpoint_url::masked(url)),
+        Value::Secret(url) if endpoints::is_url(key) || key == "traces.endpoint" => {
+            Toml::String(endpoint_url::masked(url))
+        }
         // That there is none is no secret.
         Value::Secret(secret) if secret.expose().is_empty() => Toml::String(String::new()),
         Value::Secret(_) | Value::SecretFile(_) => Toml::String(MASK.to_owned()),

@@ -30,6 +30,8 @@ impl Secrets {
                 secrets.push(secret.clone());
             }
         }
+        secrets.extend(config.traces.endpoint.iter().flat_map(|url| url.secrets()));
+        secrets.extend(config.traces.headers.iter().flat_map(|header| header.secrets()));
         secrets.retain(|secret| secret.expose().len() >= SHORTEST);
         // One that holds another must go first, or its rest would stay.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));

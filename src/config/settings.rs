@@ -15,6 +15,8 @@ use super::secret::Secret;
 /// A value of the type that its key has in `default.toml`.
 pub(super) enum Value {
     Integer(i64),
+    /// Perhaps none of a number's, such as NaN.
+    Number(f64),
     Boolean(bool),
     Text(String),
     List(Vec<String>),
@@ -118,6 +120,18 @@ impl Settings {
 
     pub(super) fn duration(&mut self, key: &str, limits: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
         self.text(key, |text| duration::within(&text, &limits))
+    }
+
+    /// A number, perhaps with a fraction.
+    pub(super) fn number<T>(
+        &mut self,
+        key: &str,
+        meaning: impl FnOnce(f64) -> Result<T, Refusal>,
+    ) -> Result<T, ConfigError> {
+        self.take(key, |value| match value {
+            Value::Number(number) => meaning(number),
+            _ => Err(other_type()),
+        })
     }
 
     /// A list without empty items and without duplicates.

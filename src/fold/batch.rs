@@ -50,23 +50,32 @@ impl<'e, 'a, A: SessionAggregator> BatchFold<'e, 'a, A> {
     }
 
     pub fn push(&mut self, event: &'e Event) {
+        self.push_telling(event);
+    }
+
+    /// The same, and tells what became of the event.
+    pub fn push_telling(&mut self, event: &'e Event) -> Fate {
         self.pushed += 1;
+        let fate = self.take(event);
+        match fate {
+            Fate::Applied => self.outcome.applied += 1,
+            Fate::Duplicate => self.outcome.duplicates += 1,
+            Fate::Ignored => self.outcome.ignored += 1,
+            Fate::Rejected(rejection) => self.outcome.rejected.push((self.pushed - 1, rejection)),
+        }
+        fate
+    }
+
+    fn take(&mut self, event: &'e Event) -> Fate {
         let session = match self.sessions.get_mut(&event.session_id) {
             Some(session) => session,
-            None if self.standing.deleted.contains(&event.session_id) => {
-                self.outcome.ignored += 1;
-                return;
-            }
+            None if self.standing.deleted.contains(&event.session_id) => return Fate::Ignored,
             None => {
                 let session = Session::open(self.aggregators, &mut self.standing, &event.session_id);
                 self.sessions.entry(event.session_id.clone()).or_insert(session)
             }
         };
-        match session.take(&self.aggregators.session, event) {
-            Fate::Applied => self.outcome.applied += 1,
-            Fate::Duplicate => self.outcome.duplicates += 1,
-            Fate::Rejected(rejection) => self.outcome.rejected.push((self.pushed - 1, rejection)),
-        }
+        session.take(&self.aggregators.session, event)
     }
 
     /// The sessions of which something can't be carried on: their stored events must be handed to [`Self::finish`].

@@ -17,7 +17,7 @@ pub use aggregators::{Aggregators, SideAggregators};
 pub use batch::{BatchFold, Folded, Outcome, Refold};
 pub use convergent::{Convergent, ConvergentState};
 pub use reference::{KNOWN_ID, Reference, ReferenceState, SECOND_START, SESSION_IS_FINAL};
-pub use session::{SessionChange, SideChange};
+pub use session::{Fate, SessionChange, SideChange};
 pub use snapshot::{EndCause, Provenance, Snapshot, Status};
 pub use standing::{FoldedState, LoadedSession, LoadedSideState, Standing, Version, Wanted};
 

@@ -41,9 +41,13 @@ pub struct SideChange {
 }
 
 /// What became of one event.
-pub(super) enum Fate {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
     Applied,
+    /// Also one that stands in place of another with its key, which was counted before.
     Duplicate,
+    /// Of a session that was deleted.
+    Ignored,
     Rejected(Rejection),
 }
 

@@ -6,15 +6,18 @@
 mod cache;
 mod counts;
 mod narrowing;
+mod outage;
 mod redrive;
 mod run;
 mod source;
+mod trace;
 mod work;
 
 pub use counts::{Counts, Station, Totals};
 pub use redrive::{Decision, Redrive, Redriven};
 pub use run::{Pipeline, PipelineOptions, Renewed};
 pub use source::Source;
+pub use trace::Tracing;
 
 use crate::{store::StoreError, stream::StreamError};
 

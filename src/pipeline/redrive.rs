@@ -20,7 +20,8 @@ use super::{
     PipelineError,
     counts::Totals,
     narrowing::{Attempted, Narrowing, commit_all},
-    run::{CONFLICTS_BEFORE_HALVING, wait_out},
+    outage::wait_out,
+    run::CONFLICTS_BEFORE_HALVING,
 };
 
 /// How often Postgres being away is waited out; the last delays are 5 s.

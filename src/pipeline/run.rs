@@ -12,8 +12,7 @@ use crate::{
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
     store::{
-        self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, StoreError,
-        TakenFrom,
+        self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, TakenFrom,
     },
     stream::{Batch, Lease, Notice, ReadProgress},
 };
@@ -23,8 +22,10 @@ use super::{
     cache::SessionCache,
     counts::{Counts, Station, Totals},
     narrowing::{Attempted, Narrowing, commit_all},
+    outage::{until_available, wait_out},
     source::Source,
-    work::{Condemned, Front, RejectedItem, Work},
+    trace::{BatchTrace, Tracing},
+    work::{Condemned, Front, Reckoning, RejectedItem, Work},
 };
 
 /// One consumer's way into the store.
@@ -34,6 +35,7 @@ pub struct Pipeline<S, A: SessionAggregator> {
     options: PipelineOptions,
     counts: Arc<Counts>,
     cache: SessionCache<A::State>,
+    tracing: Option<Tracing>,
 }
 
 // Derived, it would ask for `A::State: Debug`.
@@ -85,18 +87,24 @@ struct InDoubt {
     /// How many items it was of; the attempt that finds out may be of fewer.
     count: usize,
     moves: Vec<CheckpointMove>,
-    totals: Totals,
+    reckoning: Reckoning,
 }
 
 impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
     pub fn new(store: S, aggregators: Aggregators<A>, options: PipelineOptions) -> Self {
-        Self { store, aggregators, options, counts: Arc::default(), cache: SessionCache::default() }
+        Self { store, aggregators, options, counts: Arc::default(), cache: SessionCache::default(), tracing: None }
     }
 
     /// Adds to these running totals.
     #[must_use]
     pub fn counting_on(self, counts: Arc<Counts>) -> Self {
         Self { counts, ..self }
+    }
+
+    /// Tells of its batches and events there.
+    #[must_use]
+    pub fn traced(self, tracing: Option<Tracing>) -> Self {
+        Self { tracing, ..self }
     }
 
     /// The running totals.
@@ -169,8 +177,10 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
 
     async fn process_lane(&self, consumer: &impl Source, lane: usize) -> Result<(), PipelineError> {
         while let Some(batch) = consumer.batch(lane).await {
-            let span = tracing::info_span!("batch", lane, correlation_id = %Uuid::now_v7());
-            self.process(consumer, batch).instrument(span).await?;
+            let correlation_id = Uuid::now_v7();
+            let trace = BatchTrace::begin(self.tracing.as_ref(), correlation_id, lane, &batch);
+            let span = tracing::info_span!("batch", lane, %correlation_id);
+            self.process(consumer, batch, trace).instrument(span).await?;
         }
         Ok(())
     }
@@ -240,9 +250,9 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
     }
 
     /// Commits a batch, whatever it takes, or lets go of what somebody else now owns.
-    async fn process(&self, consumer: &impl Source, batch: Batch) -> Result<(), PipelineError> {
+    async fn process(&self, consumer: &impl Source, batch: Batch, trace: BatchTrace) -> Result<(), PipelineError> {
         let work = Work::new(batch, Arc::clone(consumer.progress()));
-        commit_all(&mut InWork { pipeline: self, consumer, work }).await
+        commit_all(&mut InWork { pipeline: self, consumer, work, trace }).await
     }
 
     /// Commits the first `count` items of the work, through conflicts, fences and outages. Fewer, where that many take
@@ -251,6 +261,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         &self,
         consumer: &impl Source,
         work: &mut Work,
+        trace: &mut BatchTrace,
         count: usize,
     ) -> Result<Attempted, PipelineError> {
         let mut conflicts = Backoff::new(Duration::from_millis(2), Duration::from_millis(500));
@@ -260,6 +271,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         loop {
             let discarded = work.retain(|slice| consumer.leases().is_current(&slice.lease));
             consumer.progress().add_discarded(discarded);
+            trace.revoked(discarded);
             let count = most.min(work.len());
             if count == 0 {
                 return Ok(Attempted::Done);
@@ -267,15 +279,15 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             let front = work.front(count);
             let Some(held) = consumer.leases().hold(front.leases()) else { continue };
             let moves = front.moves();
-            let mut totals = front.totals();
-            let result = self.attempt(front, &moves, &mut totals).await;
+            let mut reckoning = Reckoning::of(front);
+            let result = self.attempt(front, &moves, &mut reckoning, trace).await;
             drop(held);
             match result {
                 Ok(committed) => {
-                    self.finish(consumer, work, count, committed, &totals);
+                    self.finish(consumer, work, trace, count, committed, &reckoning);
                     return Ok(Attempted::Done);
                 }
-                Err(AttemptError::NotKept(partitions)) => self.read_again(consumer, work, partitions),
+                Err(AttemptError::NotKept(partitions)) => self.read_again(consumer, work, trace, partitions),
                 Err(AttemptError::Commit(CommitError::Conflict)) => {
                     self.counts.add(&Totals { conflicts: 1, ..Totals::default() });
                     tokio::time::sleep(conflicts.next_delay()).await;
@@ -287,22 +299,22 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
                     let resolved = in_doubt.take().and_then(|doubt| Some((fenced.resolves(&doubt.moves)?, doubt)));
                     if let Some((committed, doubt)) = resolved {
                         tracing::info!("the commit whose answer was lost had happened");
-                        self.finish(consumer, work, doubt.count, committed, &doubt.totals);
+                        self.finish(consumer, work, trace, doubt.count, committed, &doubt.reckoning);
                         return Ok(Attempted::Done);
                     }
-                    self.let_go_of(consumer, work, fenced);
+                    self.let_go_of(consumer, work, trace, fenced);
                 }
                 Err(AttemptError::Commit(CommitError::Store(error))) => match error.failure {
                     Failure::Data if work.lacks_records() => {
                         tracing::warn!(%error, records = work.len(), "Postgres refuses an event");
                         let partitions = work.partitions();
-                        self.read_again(consumer, work, partitions);
+                        self.read_again(consumer, work, trace, partitions);
                     }
                     Failure::Data => return Ok(Attempted::Refused(error)),
                     Failure::Setup => return Err(error.into()),
                     Failure::Contention | Failure::Unavailable | Failure::InDoubt => {
                         if error.failure == Failure::InDoubt {
-                            in_doubt = Some(InDoubt { count, moves, totals });
+                            in_doubt = Some(InDoubt { count, moves, reckoning });
                         } else if error.is_statement_timeout() {
                             most = (count / 2).max(1);
                         }
@@ -318,23 +330,27 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         &self,
         front: Front<'_>,
         moves: &[CheckpointMove],
-        totals: &mut Totals,
+        reckoning: &mut Reckoning,
+        trace: &mut BatchTrace,
     ) -> Result<Committed, AttemptError> {
         let events: Vec<&Event> = front.events().collect();
         let taken = self.cache.take(&events);
         let wanted = self.cache.wanted(&taken, &events);
         let looked_up = self.store.standing(&self.aggregators, &wanted);
-        let mut standing = self.counts.timed(Station::LookUp, looked_up).await?;
+        let mut standing = trace.timed(&self.counts, Station::LookUp, looked_up).await?;
         let keys = taken.complete(&mut standing);
-        let folded = self.counts.timed(Station::Fold, async {
+        reckoning.fates = trace.wants_fates().then(|| Vec::with_capacity(events.len()));
+        let fates = &mut reckoning.fates;
+        let folded = trace.timed(&self.counts, Station::Fold, async {
             let mut fold = BatchFold::new(&self.aggregators, standing);
-            for event in events {
-                fold.push(event);
+            match fates {
+                None => events.into_iter().for_each(|event| fold.push(event)),
+                Some(fates) => fates.extend(events.into_iter().map(|event| fold.push_telling(event))),
             }
             self.store.finish_fold(fold).await
         });
         let folded = folded.await?;
-        totals.take(&folded.outcome);
+        reckoning.totals.take(&folded.outcome);
         let rejected = if self.options.keep_rejected { folded.outcome.rejected.as_slice() } else { &[] };
         let rejected = front.rejected(rejected).map_err(AttemptError::NotKept)?;
         let mut dead_letters = front.dead_letters();
@@ -345,12 +361,21 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             changes: &folded.changes,
             publication: self.options.publication,
         };
-        let committed = self.counts.timed(Station::Commit, store::commit(&self.store, &batch)).await?;
+        let committed = trace.timed(&self.counts, Station::Commit, store::commit(&self.store, &batch)).await?;
         self.cache.put(&self.aggregators, folded.changes, keys);
         Ok(committed)
     }
 
-    fn finish(&self, consumer: &impl Source, work: &mut Work, count: usize, committed: Committed, totals: &Totals) {
+    fn finish(
+        &self,
+        consumer: &impl Source,
+        work: &mut Work,
+        trace: &mut BatchTrace,
+        count: usize,
+        committed: Committed,
+        reckoning: &Reckoning,
+    ) {
+        let totals = &reckoning.totals;
         tracing::debug!(
             records = count,
             applied = totals.applied,
@@ -362,28 +387,37 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
             tracing::debug!(reasons = totals.dead_letter_reasons(), "dead letters");
         }
         self.counts.add(totals);
+        trace.committed(work.front(count), reckoning);
         work.advance(count);
         consumer.commit(committed);
     }
 
     /// An event of these partitions becomes a dead letter, so that its record is asked for after all: they are read
     /// again, with the records of as many events as were in hand.
-    fn read_again(&self, consumer: &impl Source, work: &mut Work, partitions: Vec<TopicPartition>) {
+    fn read_again(
+        &self,
+        consumer: &impl Source,
+        work: &mut Work,
+        trace: &mut BatchTrace,
+        partitions: Vec<TopicPartition>,
+    ) {
         tracing::info!(partitions = partitions.len(), "reading again what becomes a dead letter");
         consumer.keep_records(work.ends(&partitions));
         let discarded = work.retain(|slice| !partitions.contains(slice.lease.partition()));
         consumer.progress().add_discarded(discarded);
+        trace.read_again(discarded);
         consumer.restart(partitions);
     }
 
     /// Somebody else moved these checkpoints: their records are read again from where they stand now, by whoever has
     /// the partition.
-    fn let_go_of(&self, consumer: &impl Source, work: &mut Work, fenced: Fenced) {
+    fn let_go_of(&self, consumer: &impl Source, work: &mut Work, trace: &mut BatchTrace, fenced: Fenced) {
         let partitions: Vec<_> = fenced.partitions.into_iter().map(|(partition, _)| partition).collect();
         tracing::warn!(partitions = partitions.len(), "fenced: the checkpoint was moved by another writer");
         self.counts.add(&Totals { fences: partitions.len() as u64, ..Totals::default() });
         let discarded = work.retain(|slice| !partitions.contains(slice.lease.partition()));
         consumer.progress().add_discarded(discarded);
+        trace.fenced(discarded);
         consumer.restart(partitions);
     }
 }
@@ -393,6 +427,7 @@ struct InWork<'p, C, S, A: SessionAggregator> {
     pipeline: &'p Pipeline<S, A>,
     consumer: &'p C,
     work: Work,
+    trace: BatchTrace,
 }
 
 impl<C: Source, S: Storage<A>, A: SessionAggregator> Narrowing for InWork<'_, C, S, A> {
@@ -401,46 +436,19 @@ impl<C: Source, S: Storage<A>, A: SessionAggregator> Narrowing for InWork<'_, C,
     }
 
     async fn commit_front(&mut self, count: usize) -> Result<Attempted, PipelineError> {
-        self.pipeline.commit_front(self.consumer, &mut self.work, count).await
+        self.pipeline.commit_front(self.consumer, &mut self.work, &mut self.trace, count).await
     }
 
     fn condemn_first(&mut self, refused: Refusal) -> bool {
-        match self.work.condemn_first(refused) {
+        let Self { pipeline, consumer, work, trace } = self;
+        trace.condemned(work.front(1), refused.reason);
+        match work.condemn_first(refused) {
             Condemned::Done => true,
             Condemned::NoEvent => false,
             Condemned::NotKept(partition) => {
-                self.pipeline.read_again(self.consumer, &mut self.work, vec![partition]);
+                pipeline.read_again(*consumer, work, trace, vec![partition]);
                 true
             }
-        }
-    }
-}
-
-pub(super) async fn wait_out(error: &StoreError, backoff: &mut Backoff) {
-    if let Some(delay) = error.retry_after {
-        // The circuit breaker told what it waits for.
-        return tokio::time::sleep(delay).await;
-    }
-    let delay = backoff.next_delay();
-    tracing::warn!(%error, retry_in_ms = delay.as_millis(), "Postgres did not take it; nothing is lost, trying again");
-    tokio::time::sleep(delay).await;
-}
-
-/// Repeats a statement until Postgres is available. None if all of these leases ended meanwhile.
-async fn until_available<T>(
-    consumer: &impl Source,
-    leases: &[Lease],
-    mut statement: impl AsyncFnMut() -> Result<T, StoreError>,
-) -> Result<Option<T>, PipelineError> {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    loop {
-        match statement().await {
-            Ok(value) => return Ok(Some(value)),
-            Err(error) if matches!(error.failure, Failure::Data | Failure::Setup) => return Err(error.into()),
-            Err(error) => wait_out(&error, &mut backoff).await,
-        }
-        if !leases.iter().any(|lease| consumer.leases().is_current(lease)) {
-            return Ok(None);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use crate::{
     event::{Event, Reason, Refusal},
-    fold::Rejection,
+    fold::{Fate, Rejection},
     record::{NextOffset, Record, RecordOffset, TopicPartition},
     store::{CheckpointMove, DeadLetter},
     stream::{Batch, Content, Item, Lease, ReadProgress, Slice},
@@ -113,6 +113,21 @@ pub(super) enum Condemned {
     NotKept(TopicPartition),
 }
 
+/// What a try to commit some items would make of them.
+#[derive(Debug)]
+pub(super) struct Reckoning {
+    pub(super) totals: Totals,
+    /// Of each event, in their order, where somebody wants to know.
+    pub(super) fates: Option<Vec<Fate>>,
+}
+
+impl Reckoning {
+    /// Before the events are folded.
+    pub(super) fn of(front: Front<'_>) -> Self {
+        Self { totals: front.totals(), fates: None }
+    }
+}
+
 /// Some items, in the order in which they were read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Front<'w> {
@@ -129,6 +144,14 @@ impl<'w> Front<'w> {
     pub(super) fn events(self) -> impl Iterator<Item = &'w Event> {
         self.items.iter().filter_map(|item| match &item.content {
             Content::Event { event, .. } => Some(&**event),
+            Content::Ignored | Content::Refused { .. } => None,
+        })
+    }
+
+    /// The events, with where each stands in its log.
+    pub(super) fn placed_events(self) -> impl Iterator<Item = (&'w TopicPartition, &'w Item, &'w Event)> {
+        self.items.iter().filter_map(move |item| match &item.content {
+            Content::Event { event, .. } => Some((self.slices[item.slice].lease.partition(), item, &**event)),
             Content::Ignored | Content::Refused { .. } => None,
         })
     }
@@ -273,6 +296,7 @@ mod tests {
         let item = |(index, content)| Item {
             slice: index % 2,
             offset: RecordOffset::new(i64::try_from(index / 2).unwrap()),
+            timestamp: None,
             bytes: 0,
             content,
         };

@@ -20,7 +20,7 @@ use super::{
     mcp::Outcome,
     outbox,
     probes::{ago, seconds_behind},
-    process,
+    process, traces,
 };
 
 pub(super) async fn show(State(observed): State<Arc<Observed>>) -> impl IntoResponse {
@@ -38,6 +38,7 @@ fn text(observed: &Observed) -> String {
     parts(&mut out, observed);
     dependencies(&mut out, observed);
     outbox::write(&mut out, observed.seen.outbox.as_deref());
+    traces::write(&mut out, observed.seen.spans.as_deref());
     requests(&mut out, observed);
     calls(&mut out, observed);
     out.into_text()

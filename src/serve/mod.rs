@@ -26,6 +26,7 @@ mod requests;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 mod sessions;
+mod traces;
 
 pub use listener::{Http, Listener};
 pub use mcp::{StdioError, serve_stdio};
@@ -43,6 +44,7 @@ use crate::{
     config::{Config, HttpConfig, Secrets},
     service::{Board, ConsumerView, Dependencies, Health, Monitor, OutboxCounts, PartReport, open_store_with},
     store::Store,
+    traces::SpanQueue,
 };
 
 use guard::Guard;
@@ -70,6 +72,8 @@ pub struct Seen {
     pub parts: Vec<(&'static str, Arc<PartReport>)>,
     /// What the publisher counts; none where none runs.
     pub outbox: Option<Arc<OutboxCounts>>,
+    /// The spans on their way to a collector; none where traces are off.
+    pub spans: Option<Arc<SpanQueue>>,
     pub started_at: SystemTime,
 }
 

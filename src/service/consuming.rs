@@ -8,7 +8,7 @@ use std::{
 use crate::{
     config::Config,
     fold::{Aggregators, SideAggregators},
-    pipeline::{PipelineError, Totals},
+    pipeline::{PipelineError, Totals, Tracing},
     store::{Failure, Store},
     stream::{Departure, Until},
 };
@@ -31,6 +31,7 @@ pub struct Consuming {
     until: Until,
     view: Arc<ConsumerView>,
     health: Option<Arc<Health>>,
+    tracing: Option<Tracing>,
     /// The departure of the consumer of the life before.
     departure: Mutex<Option<Departure>>,
     outcome: OnceLock<Totals>,
@@ -40,13 +41,19 @@ impl Consuming {
     /// By the configuration as it was loaded.
     pub fn new(config: &Config, store: Store, sides: SideAggregators, until: Until, view: Arc<ConsumerView>) -> Self {
         let (config, departure, outcome) = (config.clone(), Mutex::default(), OnceLock::new());
-        Self { config, store, sides, until, view, health: None, departure, outcome }
+        Self { config, store, sides, until, view, health: None, tracing: None, departure, outcome }
     }
 
     /// Counts as down where this finds that work stands still.
     #[must_use]
     pub fn watched_by(self, health: Arc<Health>) -> Self {
         Self { health: Some(health), ..self }
+    }
+
+    /// Tells of its batches and events there.
+    #[must_use]
+    pub fn traced(self, tracing: Option<Tracing>) -> Self {
+        Self { tracing, ..self }
     }
 
     /// What became of all records; none before it has ended in good order.
@@ -69,6 +76,7 @@ impl Consuming {
         }
         let before = self.view.monitor();
         let service = Service::start_after(&before, &self.config, store, aggregators, self.until)?;
+        let service = service.traced(self.tracing.clone());
         let monitor = service.monitor();
         self.view.turn_to(monitor.clone());
         *self.departure.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.departure());

@@ -5,9 +5,11 @@ mod aggregators;
 mod consumer_view;
 mod consuming;
 mod dependencies;
+mod fault;
 mod finalize;
 mod generation;
 mod health;
+mod http_client;
 mod outbox;
 mod part_report;
 mod preflight;
@@ -16,6 +18,7 @@ mod replay;
 mod retention;
 pub mod supervisor;
 mod sweep;
+mod trace_export;
 mod watchdog;
 
 pub(crate) use aggregators::with_aggregators;
@@ -33,6 +36,7 @@ pub use replay::{Begins, Bound, Bounds, Replay, ReplayError, ReplayPlan, Stretch
 pub use retention::{Cutoffs, Retention};
 pub use supervisor::{Board, Ended, Part, PartStanding, PartState, Stop, SupervisionError, Supervisor};
 pub use sweep::{SweepPart, Sweeper};
+pub use trace_export::TraceExporter;
 
 use std::{
     collections::HashSet,
@@ -45,7 +49,7 @@ use crate::{
     config::{AggregatorKind, Config},
     event::Decoder,
     fold::{Aggregators, Convergent, Reference, SessionAggregator},
-    pipeline::{Counts, Pipeline, PipelineError, PipelineOptions, Renewed, Totals},
+    pipeline::{Counts, Pipeline, PipelineError, PipelineOptions, Renewed, Totals, Tracing},
     store::{BreakerOptions, PoolOptions, Publication, Storage, Store},
     stream::{
         BatchLimits, Consumer, ConsumerOptions, Departure, Membership, ReadProgress, Stopper, StreamError, Until,
@@ -218,6 +222,12 @@ impl<A: SessionAggregator, S: Storage<A>> Service<A, S> {
             progress: Arc::clone(&self.consumer.progress),
             stopper: self.consumer.stopper(),
         }
+    }
+
+    /// Tells of its batches and events there.
+    #[must_use]
+    pub fn traced(self, tracing: Option<Tracing>) -> Self {
+        Self { pipeline: self.pipeline.traced(tracing), ..self }
     }
 
     /// By which to know that its consumer has left the group, also when the service was dropped.

@@ -135,9 +135,14 @@ impl Supervisor {
 
     /// Asks a part to stop, and waits for its end, for a second at most.
     pub async fn stop(&mut self, name: &'static str) {
+        self.stop_within(name, FORCED_WITHIN).await;
+    }
+
+    /// The same, for so long at most.
+    pub async fn stop_within(&mut self, name: &'static str, patience: Duration) {
         self.ask_to_stop(name);
         if let Some(mut kept) = self.kept.remove(name)
-            && tokio::time::timeout(FORCED_WITHIN, &mut kept.keeper).await.is_err()
+            && tokio::time::timeout(patience, &mut kept.keeper).await.is_err()
         {
             kept.keeper.abort();
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    event::{Decoded, Event, Refusal},
+    event::{Decoded, Event, RecordTimestamp, Refusal},
     record::{NextOffset, Record, RecordOffset},
 };
 
@@ -39,6 +39,7 @@ pub struct Item {
     /// Index into [`Batch::slices`].
     pub slice: usize,
     pub offset: RecordOffset,
+    pub timestamp: Option<RecordTimestamp>,
     /// How much memory a copy of the record takes or would take, in bytes.
     pub bytes: usize,
     pub content: Content,
@@ -135,23 +136,17 @@ impl BatchBuilder {
         Self { limits, batch: Batch::default(), bytes: 0, begun: None }
     }
 
-    /// Adds a record that stands at `offset`, where reading had come to `position` before.
-    pub(super) fn push(
-        &mut self,
-        lease: &Lease,
-        position: NextOffset,
-        offset: RecordOffset,
-        bytes: usize,
-        content: Content,
-    ) {
+    /// Adds a record, made when its slice is known, of a partition where reading had come to `position` before.
+    pub(super) fn push(&mut self, lease: &Lease, position: NextOffset, item: impl FnOnce(usize) -> Item) {
         let known = self.batch.slices.iter().position(|slice| slice.lease == *lease);
         let slice = known.unwrap_or_else(|| {
             self.batch.slices.push(Slice { lease: lease.clone(), expected: position });
             self.batch.slices.len() - 1
         });
-        self.bytes += bytes;
+        let item = item(slice);
+        self.bytes += item.bytes;
         self.begun.get_or_insert_with(Instant::now);
-        self.batch.items.push(Item { slice, offset, bytes, content });
+        self.batch.items.push(item);
     }
 
     pub(super) fn len(&self) -> u64 {

@@ -138,7 +138,10 @@ mod tests {
     use crate::record::{NextOffset, RecordOffset, TopicPartition};
 
     use super::{
-        super::{batch::Content, lease::Leases},
+        super::{
+            batch::{Content, Item},
+            lease::Leases,
+        },
         *,
     };
 
@@ -160,7 +163,9 @@ mod tests {
 
         fn push(&mut self, lanes: &mut Lanes) {
             let position = NextOffset::new(self.1);
-            lanes.batch_of(&self.0).push(&self.0, position, RecordOffset::new(self.1), 0, Content::Ignored);
+            let offset = RecordOffset::new(self.1);
+            let item = |slice| Item { slice, offset, timestamp: None, bytes: 0, content: Content::Ignored };
+            lanes.batch_of(&self.0).push(&self.0, position, item);
             self.1 += 1;
         }
     }

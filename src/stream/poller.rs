@@ -28,7 +28,7 @@ use crate::{
 
 use super::{
     alarm::Alarm,
-    batch::Content,
+    batch::{Content, Item},
     error::StreamError,
     lanes::{HandOver, Lanes},
     lease::Leases,
@@ -440,9 +440,10 @@ fn receive(
     }
     progress.add_read();
     let wire = wire::borrowed(message);
+    let timestamp = wire.timestamp;
     let keep_record = keep_records || reading.keeps_record(offset);
     let content = Content::of(decoder.decode(wire), keep_record, || wire::record(message));
-    let bytes = wire::bytes(message);
-    lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), offset, bytes, content);
-    reading.advance(offset, wire.timestamp);
+    let item = |slice| Item { slice, offset, timestamp, bytes: wire::bytes(message), content };
+    lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), item);
+    reading.advance(offset, timestamp);
 }

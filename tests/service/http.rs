@@ -5,7 +5,7 @@ pub mod client;
 mod dependencies;
 mod echo;
 mod endpoint;
-mod exposition;
+pub mod exposition;
 mod metrics;
 mod parts;
 mod probes;

@@ -37,4 +37,5 @@ mod sessions;
 mod sides;
 mod store;
 mod sweep;
+mod traces;
 mod verify;

@@ -119,6 +119,12 @@ fn the_schedules_get_everywhere() {
     for what in ["conflict", "fenced", "refused", "left after", "finds a session deleted", "conflict with a deletion"] {
         assert!(traces.contains(&format!(": {what}\n")) || traces.contains(&format!(": {what} ")), "never {what}");
     }
+    for told in ["committed", "retried", "fenced", "revoked", "read_again", "failed"] {
+        assert!(traces.contains(&format!("a batch is told of as {told}: ")), "no batch {told}");
+    }
+    for told in ["applied", "duplicate", "ignored", "dead_letter"] {
+        assert!(traces.contains(&format!("an event is told of as {told}: ")), "no event {told}");
+    }
     for change in ["was (active|orphan), is timed_out", "was timed_out, is (active|orphan)"] {
         assert!(Regex::new(change).unwrap().is_match(&traces), "no session {change}");
     }

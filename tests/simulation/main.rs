@@ -17,6 +17,7 @@ mod other;
 mod poller;
 mod records;
 mod side;
+mod spans;
 mod steps;
 mod tables;
 mod trace;

@@ -18,6 +18,7 @@ use crate::{
     gate::Gate,
     memory::Memory,
     poller::{Poller, Reader},
+    spans::Spans,
     tables::Tables,
     trace::Trace,
 };
@@ -37,13 +38,14 @@ impl Member {
         tables: &Rc<RefCell<Tables>>,
         aggregators: &Aggregators<Convergent>,
         trace: &Trace,
+        spans: &Spans,
     ) -> Self {
         let poller = Rc::new(RefCell::new(Poller::new(number, Rc::clone(broker), trace.clone())));
         let gate = Rc::<Gate>::default();
         let store = Memory { member: number, tables: Rc::clone(tables), gate: Rc::clone(&gate), trace: trace.clone() };
         let options =
             PipelineOptions { group_id: "group".to_owned(), keep_rejected: false, publication: Publication::Published };
-        let mut pipeline = Pipeline::new(store, aggregators.clone(), options);
+        let mut pipeline = Pipeline::new(store, aggregators.clone(), options).traced(Some(spans.tracing()));
         let reader = Reader::new(Rc::clone(&poller));
         // The runtime's budget of a task knows nothing of futures that are polled by hand.
         let run = tokio::task::unconstrained(async move { pipeline.run(reader).await });

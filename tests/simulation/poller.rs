@@ -185,9 +185,9 @@ impl Poller {
                     slices.len() - 1
                 });
                 let offset = RecordOffset::new(reading.position.get());
-                let bytes = record.bytes();
+                let (bytes, timestamp) = (record.bytes(), record.timestamp);
                 let content = Content::of(decoded, reading.kept_before.is_past(offset), || record);
-                items.push(Item { slice, offset, bytes, content });
+                items.push(Item { slice, offset, timestamp, bytes, content });
                 reading.position = offset.next();
                 self.progress.add_read();
             }

@@ -110,7 +110,8 @@ impl RecordSpec {
         Some(Event {
             session_id: session_id(self.session),
             entity_id: id,
-            correlation_id: id,
+            // Not nil, which is no id of a trace.
+            correlation_id: Uuid::from_u128(1 + u128::from(self.id)),
             causation_id: id,
             emitted_at: at(self.second.into()),
             task_id: None,

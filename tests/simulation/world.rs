@@ -11,6 +11,7 @@ use crate::{
     model::Model,
     other,
     records::{at, session_id},
+    spans::Spans,
     steps::{MEMBERS, Step},
     tables::Tables,
     trace::Trace,
@@ -26,6 +27,7 @@ pub struct World {
     pub tables: Rc<RefCell<Tables>>,
     pub members: Vec<Option<Member>>,
     pub trace: Trace,
+    spans: Spans,
     aggregators: Aggregators<Convergent>,
     model: Model,
     /// How many transitions the trace has told.
@@ -44,7 +46,9 @@ pub fn run(steps: &[Step], aggregators: &Aggregators<Convergent>) -> (Result<(),
             world.take(step).await?;
             world.pass(TICK).await?;
         }
-        world.heal_and_drain().await
+        world.heal_and_drain().await?;
+        world.spans.check()?.into_iter().for_each(|told| trace.note(told));
+        Ok(())
     };
     let result = runtime.block_on(run);
     if let Err(problem) = &result {
@@ -57,9 +61,11 @@ impl World {
     /// All members have joined and read from the start.
     async fn start(aggregators: Aggregators<Convergent>, trace: Trace) -> Result<Self, String> {
         let (broker, tables) = (Rc::new(RefCell::new(Broker::new())), Rc::<RefCell<Tables>>::default());
-        let members = (0..MEMBERS).map(|number| Some(Member::start(number, &broker, &tables, &aggregators, &trace)));
+        let spans = Spans::default();
+        let start = |number| Some(Member::start(number, &broker, &tables, &aggregators, &trace, &spans));
+        let members = (0..MEMBERS).map(start);
         let members = members.collect();
-        let mut world = Self { broker, tables, members, trace, aggregators, model: Model::default(), told: 0 };
+        let mut world = Self { broker, tables, members, trace, spans, aggregators, model: Model::default(), told: 0 };
         world.trace.note("     everybody joins");
         for number in 0..PARTITIONS {
             world.give(number, number % 2);
@@ -156,7 +162,8 @@ impl World {
     pub fn restart(&mut self, number: usize) {
         if self.members[number].is_none() {
             let (broker, tables) = (&self.broker, &self.tables);
-            self.members[number] = Some(Member::start(number, broker, tables, &self.aggregators, &self.trace));
+            self.members[number] =
+                Some(Member::start(number, broker, tables, &self.aggregators, &self.trace, &self.spans));
             for partition in 0..PARTITIONS {
                 if self.broker.borrow().owners[partition].is_none() {
                     self.give(partition, number);

@@ -10,6 +10,7 @@ mod ranges;
 mod rendering;
 mod samples;
 mod secrets;
+mod traces;
 mod urls;
 
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ fn assert_same(a: &Config, b: &Config) {
     assert_eq!(a.batch, b.batch);
     assert_eq!(a.http, b.http);
     assert_eq!(a.health, b.health);
+    assert_eq!(a.traces, b.traces);
     assert_eq!(a.log, b.log);
     assert_eq!(a.shutdown, b.shutdown);
 }

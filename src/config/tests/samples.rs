@@ -21,7 +21,7 @@ fn every_key_of_the_defaults_is_explained_above_it() {
         count += 1;
     }
     let keys = super::super::layers::defaults().0;
-    let files = 2; // `url_file` is a name of `url`, `token_file` one of `token`.
+    let files = 5; // `url_file` is a name of `url`, and so on for each secret.
     assert_eq!(count, keys.names().count() - files);
 }
 

@@ -10,9 +10,11 @@ use hyper::{
 };
 use serde_json::{Value, json};
 
+use crate::service::http_client::{Address, Client, MOST_BYTES, in_words, read};
+
 use super::{
     event_stream::EventStream,
-    http::{Address, Client, MOST_BYTES, accepted, in_words, read},
+    http::accepted,
     snapshot::{Answer, Counted, Fault},
 };
 

@@ -24,8 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Authorization, Config, EndpointConfig, EndpointKind, Secret, Secrets};
 
-use super::{ConsumerView, Ended, Part, Stop};
-use http::Address;
+use super::{ConsumerView, Ended, Part, Stop, http_client::Address};
 use kafka::Topics;
 use poll::{Schedule, poll};
 use postgres::Tables;
@@ -153,7 +152,7 @@ impl Probe {
         match self {
             Probe::Topics(topics) => topics.ask(timeout).await,
             Probe::Tables(tables) => tables.ask(timeout).await,
-            Probe::Http(address) => address.ask().await,
+            Probe::Http(address) => http::ask(address).await,
             Probe::Mcp(address) => mcp::ask(address).await,
         }
     }

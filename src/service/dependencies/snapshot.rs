@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use crate::config::Secrets;
 
+pub(super) use crate::service::fault::Fault;
+
 /// Longest text of an error, in characters.
 const LONGEST: usize = 300;
 
@@ -24,17 +26,6 @@ pub struct Counted {
     pub lag: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools_count: Option<usize>,
-}
-
-/// Why a dependency isn't connected. It quotes nothing of what an endpoint answered, since that may echo what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Fault(String);
-
-impl Fault {
-    pub(super) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
-    }
 }
 
 pub(super) type Answer = Result<Counted, Fault>;
@@ -73,7 +64,7 @@ impl Slot {
         let now = Snapshot::at(Instant::now());
         let snapshot = match answer {
             Ok(counted) => Snapshot { counted, ..now },
-            Err(Fault(what)) => Snapshot { last_error: Some(presentable(&what, secrets)), ..now },
+            Err(fault) => Snapshot { last_error: Some(presentable(&fault.to_string(), secrets)), ..now },
         };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
     }
