@@ -114,7 +114,7 @@ For an agent:
     Config(config::ConfigArgs),
     /// Print a script that completes commands and options in a shell
     #[command(after_help = "\
-Example: sessionfold completions fish > ~/.config/fish/completions/sessionfold.fish")]
+Example: sessionfold completions zsh > ~/.zfunc/_sessionfold")]
     Completions(completions::CompletionsArgs),
     /// Run a command beside a private broker and a private Postgres
     Dev(dev::DevArgs),
