@@ -113,8 +113,7 @@ For an agent:
     /// Print the effective configuration, secrets masked
     Config(config::ConfigArgs),
     /// Print a script that completes commands and options in a shell
-    #[command(after_help = "\
-Example: sessionfold completions fish > ~/.config/fish/completions/sessionfold.fish")]
+    #[command(after_help = "Example: sessionfold completions zsh > ~/.zfunc/_sessionfold")]
     Completions(completions::CompletionsArgs),
     /// Run a command beside a private broker and a private Postgres
     Dev(dev::DevArgs),
