@@ -27,6 +27,8 @@ test: install ## Check the format, the lints and all tests, on a private broker 
 	@scripts/mcp_clients.sh
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	# Its lock file follows the dependencies of the program.
+	$(CARGO) fetch --locked --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --no-run
 	# Most tests wait for a broker, so more of them than there are cores run at a time.
