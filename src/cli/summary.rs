@@ -28,7 +28,7 @@ pub(super) fn print(totals: &Totals, discarded: u64, time: Duration) {
         line(&format!("  {}", reason.as_str()), count);
     }
     if discarded > 0 {
-        line("read again by others", discarded);
+        line("read again", discarded);
     }
     outln!("  {:<28} {:>12.2}", "seconds", time.as_secs_f64());
     line("records/s", per_second(totals.records(), time));

@@ -12,11 +12,13 @@ use unicode_width::UnicodeWidthChar;
 const WIDTH: usize = 120;
 /// Narrower ones wrap lines.
 const LEAST_WIDTH: usize = 60;
+/// A cell can hold a megabyte, and every row is as wide as the widest cell.
+const MOST_WIDTH: usize = 4_096;
 
 /// How standard output is to be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Terminal {
-    /// In columns; without a terminal there is no limit, unless `COLUMNS` in the environment says so.
+    /// In columns; without a terminal as wide as may be, unless `COLUMNS` in the environment says so.
     pub(super) width: usize,
     pub(super) colours: bool,
 }
@@ -25,9 +27,9 @@ impl Terminal {
     pub(super) fn of_stdout() -> Self {
         let is_terminal = stdout().is_terminal();
         let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        let asked = || if is_terminal { width_of(stdout()) } else { usize::MAX };
+        let asked = || if is_terminal { width_of(stdout()) } else { MOST_WIDTH };
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { width: told.unwrap_or_else(asked).max(LEAST_WIDTH), colours: is_terminal && !no_color }
+        Self { width: told.unwrap_or_else(asked).clamp(LEAST_WIDTH, MOST_WIDTH), colours: is_terminal && !no_color }
     }
 
     pub(super) fn paint(self, colour: Colour, text: &str) -> String {
@@ -108,15 +110,20 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 
 /// The text, cut or filled up with spaces to this many columns.
 pub(super) fn left(text: &str, width: usize) -> String {
-    let mut text = cut(text, width);
-    let _ = write!(text, "{:1$}", "", width.saturating_sub(columns(&text)));
-    text
+    let text = cut(text, width);
+    let spaces = spaces_beside(&text, width);
+    text + &spaces
 }
 
 /// The same, with the spaces in front.
 pub(super) fn right(text: &str, width: usize) -> String {
     let text = cut(text, width);
-    format!("{:1$}{text}", "", width.saturating_sub(columns(&text)))
+    spaces_beside(&text, width) + &text
+}
+
+/// Not by a width in a format, which panics beyond 65,535.
+fn spaces_beside(text: &str, width: usize) -> String {
+    " ".repeat(width.saturating_sub(columns(text)))
 }
 
 /// The text in lines of this many columns, broken at spaces; those behind the first are indented. A longer word, such as
@@ -149,6 +156,12 @@ mod tests {
         assert_eq!(wrapped(text, 15, 24), "ok     part    one two\n               three\n               four");
         assert_eq!(wrapped(text, 15, usize::MAX), text);
         assert_eq!(wrapped("at https://example.com/ or so", 2, 10), "at\n  https://example.com/\n  or so");
+    }
+
+    #[test]
+    fn a_cell_may_be_wider_than_a_format_allows() {
+        assert_eq!(left("x", 70_000).len(), 70_000);
+        assert!(right("x", 70_000).ends_with(" x"));
     }
 
     #[test]

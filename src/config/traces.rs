@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING};
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING, USER_AGENT,
+};
 use percent_encoding::percent_decode_str;
 
 use super::{
@@ -13,7 +15,7 @@ use super::{
 };
 
 /// Headers on which the request itself rests.
-const OWN: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING];
+const OWN: [HeaderName; 6] = [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT];
 
 /// `[traces]`: what is sent to a collector.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +90,8 @@ impl TracesConfig {
         let target = self.endpoint.as_ref().map(EndpointUrl::target);
         let goes_out =
             target.is_some_and(|target| target.scheme_str() == Some("http") && !target.host().is_some_and(is_here));
-        goes_out && !self.headers.is_empty()
+        let has_query = target.is_some_and(|target| target.query().is_some());
+        goes_out && (has_query || !self.headers.is_empty())
     }
 }
 
@@ -123,14 +126,14 @@ fn bearer(token: Secret, has_basic: bool) -> Result<Option<CollectorHeader>, Ref
     Ok(Some(authorization("Bearer", token)))
 }
 
-/// The authorization and what the list has. A refusal quotes no value.
+/// The authorization and what the list has. A refusal quotes nothing: a token that was put here by itself is a name.
 fn all_headers(list: &Secret, authorization: Option<CollectorHeader>) -> Result<Vec<CollectorHeader>, Refusal> {
     let mut headers: Vec<CollectorHeader> = authorization.into_iter().collect();
     for item in list.expose().split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let header = header(item)?;
         if headers.iter().any(|known| known.name == header.name) {
             let allowed = "allowed: each name once, and `authorization` without traces.token and a user in the URL";
-            return Err(Refusal::new(format!("names the header {} twice", header.name), allowed));
+            return Err(Refusal::new("names a header twice", allowed));
         }
         headers.push(header);
     }
@@ -148,8 +151,7 @@ fn header(item: &str) -> Result<CollectorHeader, Refusal> {
     let meant = percent_decode_str(written.trim()).decode_utf8();
     let is_value = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
     let value = meant.ok().filter(|text| is_value(text)).map(std::borrow::Cow::into_owned);
-    let value =
-        value.ok_or_else(|| Refusal::new(format!("has no value for {name} that a header can have"), allowed))?;
+    let value = value.ok_or_else(|| Refusal::new("has an item whose value no header can have", allowed))?;
     let mut forms = vec![Secret::from(written.trim().to_owned())];
     // A scheme, as of an authorization, is no part of the secret.
     forms.extend(value.rsplit_once(' ').map(|(_, secret)| Secret::from(secret.to_owned())));

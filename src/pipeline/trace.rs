@@ -191,15 +191,17 @@ impl Recording {
         self.events.extend(self.condemned.take().map(|span| Span { ended_at, ..span }));
         let Some(fates) = &reckoning.fates else { return };
         let queue = Arc::clone(&self.tracing.queue);
-        // More than the queue can ever hold aren't kept, however large the batch.
-        let mut events = std::mem::take(&mut self.events);
-        let room = queue.capacity().saturating_sub(events.len());
-        let mut spans = front.placed_events().zip(fates).filter_map(|((partition, item, event), fate)| {
+        let sampled =
+            |event: &Event| TraceId::of(event.correlation_id).is_some_and(|id| self.tracing.sampler.takes(id));
+        let mut sampled = front.placed_events().zip(fates).filter(|((_, _, event), _)| sampled(event));
+        // More than the queue has room for aren't made, however large the batch.
+        let room = queue.room().saturating_sub(self.events.len());
+        let spans = sampled.by_ref().take(room).filter_map(|((partition, item, event), fate)| {
             self.span_of(partition, item, event, outcome_of(*fate), ended_at)
         });
-        events.extend(spans.by_ref().take(room));
-        queue.turn_away(spans.count());
-        self.events = events;
+        let spans: Vec<Span> = spans.collect();
+        queue.turn_away(sampled.count());
+        self.events.extend(spans);
     }
 
     /// None for an event that gets none.

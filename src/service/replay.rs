@@ -291,7 +291,7 @@ impl Replay<'_> {
         plan: &ReplayPlan,
     ) -> Result<Service<A, DryRun>, ReplayError> {
         let starts = plan.partitions.iter().map(|one| (one.partition.clone(), one.next)).collect();
-        self.read(DryRun { tables, starts }, aggregators, plan)
+        self.read(DryRun::new(tables, starts), aggregators, plan)
     }
 
     fn read<A: SessionAggregator, S: Storage<A>>(

@@ -7,6 +7,8 @@ mod life;
 mod part;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+#[cfg(test)]
+mod tests;
 
 pub use board::{Board, PartStanding, PartState};
 pub use part::{Ended, Part, Stop};
@@ -14,6 +16,7 @@ pub use part::{Ended, Part, Stop};
 use std::{
     collections::BTreeMap,
     convert::Infallible,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +25,8 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
+
+use futures_util::FutureExt;
 
 use crate::{backoff::Backoff, config::SupervisorConfig};
 
@@ -66,6 +71,8 @@ pub enum SupervisionError {
     BudgetSpent { part: &'static str, restarts: usize, window: Duration, reason: String },
     #[error("{part} does not answer and can't be ended: {reason}")]
     Stuck { part: &'static str, reason: String },
+    #[error("nobody looks after {part} any more: what does so panicked; the log says where")]
+    Unkept { part: &'static str },
     /// It needs somebody to act.
     #[error("{0}")]
     Hopeless(Box<dyn std::error::Error + Send + Sync>),
@@ -92,7 +99,9 @@ impl Supervisor {
         let keeper = Keeper { part, stop: stopped, board: self.board(), config: self.config.clone(), presence };
         let verdict = self.verdict.clone();
         let keeper = tokio::spawn(async move {
-            let kept = keeper.keep().await;
+            // It asks parts, and what they answer with is theirs. A panic's own words are in the log.
+            let kept = AssertUnwindSafe(keeper.keep()).catch_unwind().await;
+            let kept = kept.unwrap_or(Err(SupervisionError::Unkept { part: P::NAME }));
             // Nobody listens any more when the program ends.
             let _ = verdict.send(kept.map(|()| P::NAME));
         });
@@ -222,7 +231,6 @@ impl<P: Part> Keeper<P> {
             Ok(begun) => begun,
             Err(error) => return Ok(Ended::Failed(format!("the system gives no thread: {error}"))),
         };
-        self.board.set(P::NAME, PartState::Up, None);
         let mut watched = Watched::default();
         loop {
             let reason = tokio::select! {
@@ -257,6 +265,8 @@ struct Watched {
     /// Since the first probe that failed, and not since the last that succeeded: a program that was itself frozen in between
     /// has asked nobody.
     down_since: Option<Instant>,
+    /// A part that fails at once, again and again, is never up.
+    has_answered: bool,
 }
 
 impl Watched {
@@ -272,8 +282,11 @@ impl Watched {
                 self.down_since = None;
                 if was_down {
                     tracing::info!(part = name, "the part answers again");
+                }
+                if was_down || !self.has_answered {
                     board.set(name, PartState::Up, None);
                 }
+                self.has_answered = true;
             }
             Some(reason) if !was_down => {
                 self.down_since = Some(Instant::now());

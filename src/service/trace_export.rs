@@ -36,6 +36,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 const MOST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a collector that has taken spans may take to say of how many it hasn't.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the last spans may take once the program stops.
 const LAST_WITHIN: Duration = Duration::from_secs(2);
 
@@ -147,7 +149,7 @@ impl TraceExporter {
                 }
                 Verdict::NotNow { fault, pause } => {
                     self.tell_of_failure(&fault);
-                    let pause = pause.unwrap_or_else(|| backoff.next_delay()).min(MOST_PAUSE);
+                    let pause = pause.unwrap_or_default().max(backoff.next_delay()).min(MOST_PAUSE);
                     if is_last || begun.elapsed() + pause > GIVEN_UP_AFTER {
                         return false;
                     }
@@ -230,7 +232,7 @@ impl Verdict {
         match status {
             status if status.is_success() => {
                 // It has them, whatever becomes of what it says about it.
-                let body = read(response).await.unwrap_or_default();
+                let body = timeout(LAST_WORDS, read(response)).await.ok().and_then(Result::ok).unwrap_or_default();
                 Self::Taken { refused: rejected_spans(&body) }
             }
             StatusCode::TOO_MANY_REQUESTS

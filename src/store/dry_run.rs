@@ -1,6 +1,9 @@
 //! A store that is read and never written.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use crate::{
     fold::{Aggregators, BatchFold, Folded, SessionAggregator, Standing, Wanted},
@@ -9,7 +12,7 @@ use crate::{
 
 use super::{
     Store,
-    commit::{BatchCommit, CommitError},
+    commit::{BatchCommit, CommitError, TakenFrom},
     error::StoreError,
     storage::Storage,
 };
@@ -19,9 +22,19 @@ use super::{
 #[derive(Debug)]
 pub struct DryRun {
     /// What is stored; none where the tables would be made first.
-    pub tables: Option<Store>,
-    /// Where each partition is read from.
-    pub starts: HashMap<TopicPartition, NextOffset>,
+    tables: Option<Store>,
+    /// Where each partition is read from; then, how far it was taken: one that is read again isn't counted twice.
+    positions: Mutex<HashMap<TopicPartition, NextOffset>>,
+}
+
+impl DryRun {
+    pub fn new(tables: Option<Store>, starts: HashMap<TopicPartition, NextOffset>) -> Self {
+        Self { tables, positions: Mutex::new(starts) }
+    }
+
+    fn positions(&self) -> MutexGuard<'_, HashMap<TopicPartition, NextOffset>> {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<A: SessionAggregator> Storage<A> for DryRun {
@@ -30,8 +43,9 @@ impl<A: SessionAggregator> Storage<A> for DryRun {
         _group_id: &str,
         partitions: &[TopicPartition],
     ) -> Result<HashMap<TopicPartition, NextOffset>, StoreError> {
-        let start = |partition: &TopicPartition| Some((partition.clone(), *self.starts.get(partition)?));
-        Ok(partitions.iter().filter_map(start).collect())
+        let positions = self.positions();
+        let position = |partition: &TopicPartition| Some((partition.clone(), *positions.get(partition)?));
+        Ok(partitions.iter().filter_map(position).collect())
     }
 
     async fn create_checkpoints(
@@ -61,7 +75,10 @@ impl<A: SessionAggregator> Storage<A> for DryRun {
         }
     }
 
-    async fn commit_batch(&self, _batch: &BatchCommit<'_, A>) -> Result<(), CommitError> {
+    async fn commit_batch(&self, batch: &BatchCommit<'_, A>) -> Result<(), CommitError> {
+        if let TakenFrom::Log { moves, .. } = batch.taken_from {
+            self.positions().extend(moves.iter().map(|step| (step.partition.clone(), step.next)));
+        }
         Ok(())
     }
 }

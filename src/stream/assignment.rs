@@ -142,6 +142,14 @@ impl Poller {
     }
 
     /// Grants everything anew, also what was granted before and never started: nobody may be left who would start it.
+    /// As far as was asked for once, however often: what is read again to the same end is read with its records.
+    pub(super) fn keep_records_before(&mut self, before: Vec<(TopicPartition, NextOffset)>) {
+        for (partition, end) in before {
+            let known = self.kept_before.entry(partition).or_insert(end);
+            *known = end.max(*known);
+        }
+    }
+
     pub(super) fn renew(&mut self, decoder: Decoder, keep_records: bool) {
         (self.decoder, self.keep_records) = (decoder, keep_records);
         self.give_up_halted();

@@ -259,7 +259,7 @@ impl Poller {
             Command::Locate(leases) => self.locate(leases),
             Command::Start(positions) => self.start(positions),
             Command::Restart(partitions) => self.restart(&partitions),
-            Command::KeepRecords(before) => self.kept_before.extend(before),
+            Command::KeepRecords(before) => self.keep_records_before(before),
             Command::Renew { decoder, keep_records } => self.renew(decoder, keep_records),
             Command::Commit(committed) => self.commit(&committed),
             Command::Close => self.closing = true,

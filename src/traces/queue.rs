@@ -74,9 +74,9 @@ impl SpanQueue {
         self.count_dropped(DropReason::QueueFull, spans);
     }
 
-    /// How many may wait.
-    pub fn capacity(&self) -> usize {
-        self.most
+    /// How many more may wait.
+    pub fn room(&self) -> usize {
+        self.most.saturating_sub(self.len())
     }
 
     /// Waits until there are spans, and then for company: until there are so many, or so much time has passed.

@@ -65,9 +65,9 @@ fn headers_that_cannot_be_sent_are_refused_without_a_word_of_their_values() {
     for (headers, problem) in [
         ("hunter2hunter2", "without a ="),
         ("hunter2 x=a", "not the name of a header"),
-        ("x-key=", "no value for x-key"),
-        ("x-key=hunter2%0Ahunter2", "no value for x-key"),
-        ("x-key=a,X-KEY=hunter2", "x-key twice"),
+        ("hunter2=", "whose value no header can have"),
+        ("x-key=hunter2%0Ahunter2", "whose value no header can have"),
+        ("hunter2=a,HUNTER2=b", "a header twice"),
         ("host=hunter2", "host, which the program sets"),
     ] {
         let refused = load(None, &[], &[&format!("traces.headers={headers}")]).unwrap_err().to_string();

@@ -28,7 +28,7 @@ async fn under_kills_each_transition_arrives_and_in_order_with_three_instances_a
     let (mut random, mut interrupted) = (fastrand::Rng::with_seed(71), 0);
     for kill in 0..KILLS {
         let victim = kill % 3;
-        until("it is at work", PATIENCE, async || instances[victim].said(" started ") > 0).await;
+        until("it is at work", PATIENCE, async || instances[victim].said(": started: ") > 0).await;
         insert(&mut connection, &format!("s{kill}"), 800, 4).await;
         let left = random.i64(1_000..3_000);
         until("so many are left", PATIENCE, async || count(&mut connection, UNPUBLISHED).await <= left).await;
