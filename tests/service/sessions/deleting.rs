@@ -165,12 +165,17 @@ async fn deletions_that_race_with_two_writers_leave_nothing_behind_and_take_noth
     };
     let (one, two) = (start(&deployment), start(&other));
     let (counts, store) = (one.monitor().counts, open_store(&deployment.config()));
+    let delete = async |session: &str| {
+        let found = store.delete_session(&SessionId::parse(session).unwrap(), None).await.unwrap();
+        found.event_count.is_some()
+    };
+    // One that nobody has written yet; how far the writers are ahead of the others is up to the machine.
+    assert!(!delete(deleted[0]).await);
     let delete_all = async {
         until("the first batch is committed", Duration::from_secs(60), async || counts.totals().applied > 0).await;
         let mut with_row = 0;
-        for session in &deleted {
-            let found = store.delete_session(&SessionId::parse(session).unwrap(), None).await.unwrap();
-            with_row += usize::from(found.event_count.is_some());
+        for session in &deleted[1..] {
+            with_row += usize::from(delete(session).await);
         }
         (with_row, counts.totals().records())
     };
@@ -182,7 +187,7 @@ async fn deletions_that_race_with_two_writers_leave_nothing_behind_and_take_noth
         assert!(totals.ignored > 0, "{totals:?}");
     }
     assert!(by_then < sent.len() as u64, "the deletions came after everything");
-    assert!(with_row > 0 && with_row < deleted.len(), "{with_row} of {} deletions met a row", deleted.len());
+    assert!(with_row > 0, "no deletion met a row");
     for session in &deleted {
         assert_eq!(rows_of(&deployment, session).await, 0, "{session}");
     }
