@@ -164,20 +164,23 @@ async fn deletions_that_race_with_two_writers_leave_nothing_behind_and_take_noth
         Service::start(&config, open_store(&config), deployment.aggregators(), Until::Drained).unwrap()
     };
     let (one, two) = (start(&deployment), start(&other));
-    let (counts, store) = (one.monitor().counts, open_store(&deployment.config()));
+    // Either may be far ahead: what comes to the second writer is then a duplicate, and none of it is applied.
+    let counts = [one.monitor().counts, two.monitor().counts];
+    let read = || counts.iter().map(|counts| counts.totals().records()).sum::<u64>();
+    let store = open_store(&deployment.config());
     let delete = async |session: &str| {
         let found = store.delete_session(&SessionId::parse(session).unwrap(), None).await.unwrap();
         found.event_count.is_some()
     };
-    // One that nobody has written yet; how far the writers are ahead of the others is up to the machine.
+    // One that nobody has written yet; how far the writers are ahead of the other deletions is up to the machine.
     assert!(!delete(deleted[0]).await);
     let delete_all = async {
-        until("the first batch is committed", Duration::from_secs(60), async || counts.totals().applied > 0).await;
+        until("the first batch is committed", Duration::from_secs(60), async || read() > 0).await;
         let mut with_row = 0;
         for session in &deleted[1..] {
             with_row += usize::from(delete(session).await);
         }
-        (with_row, counts.totals().records())
+        (with_row, read())
     };
     let (one, two, (with_row, by_then)) = tokio::join!(one.run(), two.run(), delete_all);
     let (one, two) = (one.unwrap(), two.unwrap());
@@ -186,7 +189,7 @@ async fn deletions_that_race_with_two_writers_leave_nothing_behind_and_take_noth
         assert_eq!(totals.records(), sent.len() as u64);
         assert!(totals.ignored > 0, "{totals:?}");
     }
-    assert!(by_then < sent.len() as u64, "the deletions came after everything");
+    assert!(by_then < 2 * sent.len() as u64, "the deletions came after everything");
     assert!(with_row > 0, "no deletion met a row");
     for session in &deleted {
         assert_eq!(rows_of(&deployment, session).await, 0, "{session}");
