@@ -1,6 +1,7 @@
 //! Decoded records on their way from the polling thread to the pipeline.
 
 use std::{
+    iter::Sum,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,7 +16,7 @@ use crate::{
 
 use super::lease::Lease;
 
-/// When a batch is full.
+/// When a batch must go.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
     pub max_events: usize,
@@ -81,28 +82,69 @@ pub struct Batch {
     in_flight: Option<InFlight>,
 }
 
-/// Counts the batches that were handed over and whose fate isn't known yet.
+/// So many records, and how many bytes copies of them take or would take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
+impl Amount {
+    /// Whether this is `times` what the limits allow, or more.
+    pub(super) fn reaches(self, times: usize, limits: &BatchLimits) -> bool {
+        self.events >= limits.max_events.saturating_mul(times) || self.bytes >= limits.max_bytes.saturating_mul(times)
+    }
+}
+
+impl Sum for Amount {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::default(), |sum, Amount { events, bytes }| Self {
+            events: sum.events + events,
+            bytes: sum.bytes + bytes,
+        })
+    }
+}
+
+/// What was handed over and whose fate isn't known yet.
 #[derive(Debug, Default)]
-pub(super) struct InFlightCount(Arc<AtomicUsize>);
+pub(super) struct InFlightCount(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    batches: AtomicUsize,
+    events: AtomicUsize,
+    bytes: AtomicUsize,
+}
 
 impl InFlightCount {
     /// What the pipeline said before it dropped the last batch can be heard once this is true.
     pub(super) fn is_zero(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 0
+        self.0.batches.load(Ordering::Acquire) == 0
     }
 
-    fn begin(&self) -> InFlight {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(&self.0))
+    pub(super) fn amount(&self) -> Amount {
+        Amount { events: self.0.events.load(Ordering::Relaxed), bytes: self.0.bytes.load(Ordering::Relaxed) }
+    }
+
+    fn begin(&self, amount: Amount) -> InFlight {
+        self.0.batches.fetch_add(1, Ordering::Relaxed);
+        self.0.events.fetch_add(amount.events, Ordering::Relaxed);
+        self.0.bytes.fetch_add(amount.bytes, Ordering::Relaxed);
+        InFlight { counters: Arc::clone(&self.0), amount }
     }
 }
 
 #[derive(Debug)]
-struct InFlight(Arc<AtomicUsize>);
+struct InFlight {
+    counters: Arc<Counters>,
+    amount: Amount,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        self.counters.events.fetch_sub(self.amount.events, Ordering::Relaxed);
+        self.counters.bytes.fetch_sub(self.amount.bytes, Ordering::Relaxed);
+        self.counters.batches.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -149,8 +191,8 @@ impl BatchBuilder {
         self.batch.items.push(item);
     }
 
-    pub(super) fn len(&self) -> u64 {
-        self.batch.items.len() as u64
+    pub(super) fn amount(&self) -> Amount {
+        Amount { events: self.batch.items.len(), bytes: self.bytes }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -158,7 +200,7 @@ impl BatchBuilder {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.batch.items.len() >= self.limits.max_events || self.bytes >= self.limits.max_bytes
+        self.amount().reaches(1, &self.limits)
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -172,8 +214,9 @@ impl BatchBuilder {
 
     /// Hands out the batch, counted as in flight, and starts another.
     pub(super) fn take(&mut self, count: &InFlightCount) -> Batch {
+        let amount = self.amount();
         let mut batch = self.clear();
-        batch.in_flight = Some(count.begin());
+        batch.in_flight = Some(count.begin(amount));
         batch
     }
 

@@ -9,13 +9,17 @@ use std::{num::NonZeroUsize, time::Duration};
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 
 use super::{
-    batch::{Batch, BatchBuilder, BatchLimits, InFlightCount},
+    batch::{Amount, Batch, BatchBuilder, BatchLimits, InFlightCount},
     lease::Lease,
 };
 
 /// The batches of all lanes that are being filled.
 #[derive(Debug)]
-pub(super) struct Lanes(Vec<Lane>);
+pub(super) struct Lanes {
+    lanes: Vec<Lane>,
+    /// Of all lanes together.
+    limits: BatchLimits,
+}
 
 #[derive(Debug)]
 struct Lane {
@@ -25,109 +29,114 @@ struct Lane {
     in_flight: InFlightCount,
 }
 
-/// Whether there was room for the batches that had to go.
+/// Whether there is room for more records, once the batches that can go are gone.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandOver {
     Done,
-    /// A full batch must wait.
+    /// What waits must go first.
     Blocked,
     /// The pipeline is gone; nobody will commit what was read.
     Closed,
 }
 
+/// Nobody takes a lane's batches any more.
+struct PipelineGone;
+
 impl Lanes {
     /// The lanes share the limits, so that their number changes nothing about the memory, nor how often a session's row
-    /// is written.
+    /// is written. A batch must go with its lane's share. Where it waits for the one before it may grow further, since a
+    /// lane that is ahead would else end the reading for the others.
     pub(super) fn open(limits: BatchLimits, lanes: NonZeroUsize) -> (Self, Vec<Receiver<Batch>>) {
-        let limits = BatchLimits {
+        let share = BatchLimits {
             max_events: limits.max_events.div_ceil(lanes.get()),
             max_bytes: limits.max_bytes.div_ceil(lanes.get()),
             ..limits
         };
-        // In each lane one batch is worked on, and one is being filled. That bounds the memory.
         let channels = (0..lanes.get()).map(|_| mpsc::channel(1));
         let open = |(sender, receiver)| {
-            let builder = BatchBuilder::new(limits);
+            let builder = BatchBuilder::new(share);
             (Lane { builder, batches: Some(sender), in_flight: InFlightCount::default() }, receiver)
         };
         let (lanes, receivers) = channels.map(open).unzip();
-        (Self(lanes), receivers)
+        (Self { lanes, limits }, receivers)
     }
 
     /// The batch that takes the records of this lease.
     pub(super) fn batch_of(&mut self, lease: &Lease) -> &mut BatchBuilder {
         let number = usize::try_from(lease.partition().partition).unwrap_or(0);
-        let lane = number % self.0.len();
-        &mut self.0[lane].builder
+        let lane = number % self.lanes.len();
+        &mut self.lanes[lane].builder
     }
 
     /// Records that were read and not handed over yet.
     pub(super) fn len(&self) -> u64 {
-        self.0.iter().map(|lane| lane.builder.len()).sum()
+        self.waiting().events as u64
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|lane| lane.builder.is_empty())
+        self.lanes.iter().all(|lane| lane.builder.is_empty())
     }
 
-    /// Whether a lane can take no more records.
+    fn waiting(&self) -> Amount {
+        self.lanes.iter().map(|lane| lane.builder.amount()).sum()
+    }
+
+    /// Whether no more records are to be read: as many wait as are worked on at a time, or twice as many are held in
+    /// all. That bounds the memory.
     pub(super) fn is_full(&self) -> bool {
-        self.0.iter().any(|lane| lane.builder.is_full())
+        let held =
+            || self.lanes.iter().flat_map(|lane| [lane.builder.amount(), lane.in_flight.amount()]).sum::<Amount>();
+        self.waiting().reaches(1, &self.limits) || held().reaches(2, &self.limits)
     }
 
     /// What the pipeline said before it dropped the last batch can be heard once this is true.
     pub(super) fn is_nothing_in_flight(&self) -> bool {
-        self.0.iter().all(|lane| lane.in_flight.is_zero())
+        self.lanes.iter().all(|lane| lane.in_flight.is_zero())
     }
 
     /// How long until a batch may have to go; none where there is none.
     pub(super) fn time_left(&self) -> Option<Duration> {
-        self.0.iter().filter_map(|lane| lane.builder.time_left()).min()
+        self.lanes.iter().filter_map(|lane| lane.builder.time_left()).min()
     }
 
     /// Hands over each batch that is full, or old enough; with `last`, all.
     pub(super) fn hand_over(&mut self, last: bool) -> HandOver {
-        let mut result = HandOver::Done;
-        for lane in &mut self.0 {
-            match lane.hand_over(last) {
-                HandOver::Done => {}
-                HandOver::Blocked => result = HandOver::Blocked,
-                HandOver::Closed => return HandOver::Closed,
+        for lane in &mut self.lanes {
+            if lane.hand_over(last).is_err() {
+                return HandOver::Closed;
             }
         }
-        result
+        if self.is_full() { HandOver::Blocked } else { HandOver::Done }
     }
 
     /// Takes out the records of leases that ended; returns how many.
     pub(super) fn discard(&mut self, ended: impl Fn(&Lease) -> bool) -> u64 {
-        self.0.iter_mut().map(|lane| lane.builder.discard(&ended)).sum()
+        self.lanes.iter_mut().map(|lane| lane.builder.discard(&ended)).sum()
     }
 
     /// Tells the pipeline that no batch comes any more.
     pub(super) fn close(&mut self) {
-        self.0.iter_mut().for_each(|lane| lane.batches = None);
+        self.lanes.iter_mut().for_each(|lane| lane.batches = None);
     }
 }
 
 impl Lane {
     /// A batch goes only when the one before is done, so it is as large as what came meanwhile: small where there is
     /// little to do, and full under a backlog.
-    fn hand_over(&mut self, last: bool) -> HandOver {
-        let full = self.builder.is_full();
-        if self.builder.is_empty() || !(full || last || self.builder.is_due()) {
-            return HandOver::Done;
+    fn hand_over(&mut self, last: bool) -> Result<(), PipelineGone> {
+        let is_due = self.builder.is_full() || last || self.builder.is_due();
+        if self.builder.is_empty() || !is_due || !self.in_flight.is_zero() {
+            return Ok(());
         }
-        if !self.in_flight.is_zero() {
-            return if full { HandOver::Blocked } else { HandOver::Done };
-        }
-        let Some(batches) = &self.batches else { return HandOver::Done };
-        match batches.try_reserve().map(|room| room.send(self.builder.take(&self.in_flight))) {
-            Ok(()) => HandOver::Done,
-            Err(TrySendError::Closed(())) => HandOver::Closed,
+        let Some(batches) = &self.batches else { return Ok(()) };
+        match batches.try_reserve() {
+            Ok(room) => room.send(self.builder.take(&self.in_flight)),
+            Err(TrySendError::Closed(())) => return Err(PipelineGone),
             // Nothing is in flight, so nothing can be in the channel.
-            Err(TrySendError::Full(())) => HandOver::Blocked,
+            Err(TrySendError::Full(())) => {}
         }
+        Ok(())
     }
 }
 
@@ -168,6 +177,10 @@ mod tests {
             lanes.batch_of(&self.0).push(&self.0, position, item);
             self.1 += 1;
         }
+
+        fn push_some(&mut self, lanes: &mut Lanes, count: usize) {
+            (0..count).for_each(|_| self.push(lanes));
+        }
     }
 
     #[test]
@@ -188,20 +201,50 @@ mod tests {
     fn a_full_batch_waits_until_the_one_before_is_dropped() {
         let (mut lanes, mut receivers) = lanes(4, A_MINUTE);
         let mut log = Log::new("a", 0);
-        for _ in 0..2 {
-            log.push(&mut lanes);
-        }
+        log.push_some(&mut lanes, 2);
         assert_eq!(lanes.hand_over(false), HandOver::Done);
         let first = receivers[0].try_recv().unwrap();
         assert_eq!(first.items.len(), 2);
-        log.push(&mut lanes);
+        log.push_some(&mut lanes, 3);
         assert_eq!(lanes.hand_over(false), HandOver::Done);
-        log.push(&mut lanes);
-        assert_eq!(lanes.hand_over(false), HandOver::Blocked);
         assert!(receivers[0].try_recv().is_err());
         drop(first);
         assert_eq!(lanes.hand_over(false), HandOver::Done);
-        assert_eq!(receivers[0].try_recv().unwrap().items.len(), 2);
+        assert_eq!(receivers[0].try_recv().unwrap().items.len(), 3);
+    }
+
+    #[test]
+    fn reading_goes_on_for_the_other_lane_until_as_much_waits_as_all_may_work_on() {
+        let (mut lanes, mut receivers) = lanes(4, A_MINUTE);
+        let (mut ahead, mut behind) = (Log::new("a", 0), Log::new("a", 1));
+        ahead.push_some(&mut lanes, 2);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        let first = receivers[0].try_recv().unwrap();
+        ahead.push_some(&mut lanes, 3);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        behind.push_some(&mut lanes, 1);
+        assert_eq!(lanes.hand_over(false), HandOver::Blocked);
+        drop(first);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+    }
+
+    #[test]
+    fn twice_as_much_is_held_at_most_as_what_waits_and_what_is_worked_on() {
+        let (mut lanes, mut receivers) = lanes(4, A_MINUTE);
+        let (mut even, mut odd) = (Log::new("a", 0), Log::new("a", 1));
+        even.push_some(&mut lanes, 2);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        let first = receivers[0].try_recv().unwrap();
+        even.push_some(&mut lanes, 3);
+        drop(first);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        odd.push_some(&mut lanes, 3);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        odd.push_some(&mut lanes, 1);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        even.push_some(&mut lanes, 1);
+        assert_eq!(lanes.hand_over(false), HandOver::Blocked);
+        assert!(!lanes.is_nothing_in_flight());
     }
 
     #[test]
