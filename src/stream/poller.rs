@@ -70,6 +70,8 @@ pub(super) struct Poller {
     held_back: bool,
     pub(super) lanes: Lanes,
     pub(super) readings: HashMap<TopicPartition, Reading>,
+    /// Of the message that was received last.
+    latest: Option<TopicPartition>,
     notices: UnboundedSender<Notice>,
     commands: Receiver<Command>,
     pub(super) leases: Arc<Leases>,
@@ -114,6 +116,7 @@ impl Poller {
             held_back: false,
             lanes,
             readings: HashMap::new(),
+            latest: None,
             notices,
             commands,
             leases,
@@ -209,8 +212,10 @@ impl Poller {
                 Some(Ok(message)) => {
                     // The first one was waited for.
                     receiving_since.get_or_insert_with(Instant::now);
-                    let (readings, lanes) = (&mut self.readings, &mut self.lanes);
-                    receive(&message, readings, lanes, &self.decoder, self.keep_records, &self.progress);
+                    let partition = partition_of(&message, &mut self.latest);
+                    if let Some(reading) = self.readings.get_mut(partition) {
+                        receive(&message, reading, &mut self.lanes, &self.decoder, self.keep_records, &self.progress);
+                    }
                     if let Some(pace) = &mut self.pace {
                         pace.take();
                     }
@@ -422,28 +427,33 @@ pub(super) fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>)
     list
 }
 
-/// Decodes a message and adds it to the batch, unless its partition isn't read now or it was read before.
+/// Messages of one partition come in runs: `latest` is that of the one before.
+fn partition_of<'l>(message: &BorrowedMessage<'_>, latest: &'l mut Option<TopicPartition>) -> &'l TopicPartition {
+    let (topic, partition) = (message.topic(), message.partition());
+    let same = latest.take().filter(|latest| latest.partition == partition && *latest.topic == *topic);
+    latest.insert(same.unwrap_or_else(|| TopicPartition::new(topic, partition)))
+}
+
+/// Decodes a message and adds it to the batch, unless it was read before.
 fn receive(
     message: &BorrowedMessage<'_>,
-    readings: &mut HashMap<TopicPartition, Reading>,
+    reading: &mut Reading,
     lanes: &mut Lanes,
     decoder: &Decoder,
     keep_records: bool,
     progress: &ReadProgress,
 ) {
-    let partition = TopicPartition::new(message.topic(), message.partition());
-    let Some(reading) = readings.get_mut(&partition) else { return };
     let offset = RecordOffset::new(message.offset());
     if !reading.takes(offset) {
         reading.finish_if_behind_end(offset);
         return;
     }
     progress.add_read();
-    let wire = wire::borrowed(message);
+    let (wire, bytes) = wire::borrowed(message);
     let timestamp = wire.timestamp;
     let keep_record = keep_records || reading.keeps_record(offset);
     let content = Content::of(decoder.decode(wire), keep_record, || wire::record(message));
-    let item = |slice| Item { slice, offset, timestamp, bytes: wire::bytes(message), content };
+    let item = |slice| Item { slice, offset, timestamp, bytes, content };
     lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), item);
     reading.advance(offset, timestamp);
 }

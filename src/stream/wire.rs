@@ -9,16 +9,17 @@ use crate::{
 
 use super::headers;
 
-/// What decoding looks at, where it lies: most records need no copy.
-pub(super) fn borrowed<'m>(message: &'m BorrowedMessage<'_>) -> WireRecord<'m> {
-    WireRecord {
-        value: message.payload(),
-        kind_header: headers::of(message)
-            .filter(|(name, _)| *name == record::KIND_HEADER)
-            .last()
-            .map(|(_, value)| value),
-        timestamp: timestamp(message),
+/// What decoding looks at, where it lies: most records need no copy. And how many bytes a copy takes or would take, as
+/// [`Record::bytes`] says it.
+pub(super) fn borrowed<'m>(message: &'m BorrowedMessage<'_>) -> (WireRecord<'m>, usize) {
+    let (mut kind_header, mut bytes) = (None, message.payload_len() + message.key_len());
+    for (name, value) in headers::of(message) {
+        bytes += record::header_bytes(name, value);
+        if name == record::KIND_HEADER {
+            kind_header = Some(value);
+        }
     }
+    (WireRecord { value: message.payload(), kind_header, timestamp: timestamp(message) }, bytes)
 }
 
 /// A copy of the message, whole.
@@ -29,12 +30,6 @@ pub(super) fn record(message: &BorrowedMessage<'_>) -> Record {
         headers: headers::copied(message),
         timestamp: timestamp(message),
     }
-}
-
-/// As [`Record::bytes`] of the copy.
-pub(super) fn bytes(message: &BorrowedMessage<'_>) -> usize {
-    let headers = headers::of(message).map(|(name, value)| record::header_bytes(name, value));
-    message.payload_len() + message.key_len() + headers.sum::<usize>()
 }
 
 pub(super) fn timestamp(message: &BorrowedMessage<'_>) -> Option<RecordTimestamp> {
