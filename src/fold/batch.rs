@@ -87,34 +87,62 @@ impl<'e, 'a, A: SessionAggregator> BatchFold<'e, 'a, A> {
     /// Ends the fold. `stored` are all stored events of [`Self::sessions_to_refold`], in any order; they are taken
     /// one at a time, so that a long session needs no room.
     pub fn finish(self, stored: impl Iterator<Item = Event>) -> Folded<'e, A::State> {
-        let mut refolding = self.begin_refold();
+        let (folded, mut refold) = self.begin_refold();
         for event in stored {
-            refolding.take_stored(&event);
+            refold.take_stored(&event);
         }
-        refolding.finish()
+        folded.with(refold.finish())
     }
 
-    /// The same as [`Self::finish`], for a caller that reads the stored events bit by bit.
-    pub fn begin_refold(mut self) -> Refold<'e, 'a, A> {
+    /// The same as [`Self::finish`], for a caller that reads the stored events bit by bit: what is done without them,
+    /// and what waits for them.
+    pub fn begin_refold(mut self) -> (Folded<'e, A::State>, Refold<'e, 'a, A>) {
         for session in self.sessions.values_mut() {
             session.begin_refold(&self.aggregators.session);
         }
-        Refold { aggregators: self.aggregators, sessions: self.sessions, outcome: self.outcome }
+        let is_open = |_: &SessionId, session: &mut Session<'e, A::State>| session.needs_stored_events();
+        let open = self.sessions.extract_if(is_open).collect();
+        let folded = Folded { changes: changes_of(self.aggregators, self.sessions), outcome: self.outcome };
+        (folded, Refold { aggregators: self.aggregators, sessions: open })
     }
 }
 
-/// A fold some of whose sessions are being folded again from what is stored.
+impl<'e, S> Folded<'e, S> {
+    /// Adds the changes of sessions that were folded again.
+    pub fn with(mut self, refolded: Vec<SessionChange<'e, S>>) -> Self {
+        if !refolded.is_empty() {
+            self.changes.extend(refolded);
+            sort(&mut self.changes);
+        }
+        self
+    }
+}
+
+fn changes_of<'e, A: SessionAggregator>(
+    aggregators: &Aggregators<A>,
+    sessions: HashMap<SessionId, Session<'e, A::State>>,
+) -> Vec<SessionChange<'e, A::State>> {
+    let change = |(session_id, session): (_, Session<'e, A::State>)| session.close(&aggregators.session, session_id);
+    let mut changes: Vec<_> = sessions.into_iter().filter_map(change).collect();
+    sort(&mut changes);
+    changes
+}
+
+fn sort<S>(changes: &mut [SessionChange<'_, S>]) {
+    changes.sort_unstable_by(|a, b| a.session_id.cmp(&b.session_id));
+}
+
+/// Sessions that are being folded again from what is stored.
 #[must_use]
 pub struct Refold<'e, 'a, A: SessionAggregator> {
     aggregators: &'a Aggregators<A>,
     sessions: HashMap<SessionId, Session<'e, A::State>>,
-    outcome: Outcome,
 }
 
 // Derived, it would ask for `A: Clone`.
 impl<A: SessionAggregator> Clone for Refold<'_, '_, A> {
     fn clone(&self) -> Self {
-        Self { aggregators: self.aggregators, sessions: self.sessions.clone(), outcome: self.outcome.clone() }
+        Self { aggregators: self.aggregators, sessions: self.sessions.clone() }
     }
 }
 
@@ -126,11 +154,15 @@ impl<'a, A: SessionAggregator> Refold<'static, 'a, A> {
         sessions: impl IntoIterator<Item = (SessionId, Option<(Version, Status)>)>,
     ) -> Self {
         let open = |(session_id, read)| (session_id, Session::anew(aggregators, read));
-        Self { aggregators, sessions: sessions.into_iter().map(open).collect(), outcome: Outcome::default() }
+        Self { aggregators, sessions: sessions.into_iter().map(open).collect() }
     }
 }
 
 impl<'e, A: SessionAggregator> Refold<'e, '_, A> {
+    pub fn sessions(&self) -> impl Iterator<Item = &SessionId> {
+        self.sessions.keys()
+    }
+
     /// Takes a stored event of a session to refold, unless an event of the batch stands in its place.
     pub fn take_stored(&mut self, event: &Event) {
         if let Some(session) = self.sessions.get_mut(&event.session_id) {
@@ -138,11 +170,9 @@ impl<'e, A: SessionAggregator> Refold<'e, '_, A> {
         }
     }
 
-    pub fn finish(self) -> Folded<'e, A::State> {
-        let changes = self.sessions.into_iter().filter_map(|(session_id, session)| session.close(session_id));
-        let mut changes: Vec<_> = changes.collect();
-        changes.sort_unstable_by(|a, b| a.session_id.cmp(&b.session_id));
-        Folded { changes, outcome: self.outcome }
+    /// The sessions that change, sorted by id.
+    pub fn finish(self) -> Vec<SessionChange<'e, A::State>> {
+        changes_of(self.aggregators, self.sessions)
     }
 }
 

@@ -7,6 +7,7 @@ mod aggregator;
 mod aggregators;
 mod batch;
 mod convergent;
+mod folded;
 mod reference;
 mod session;
 mod snapshot;
@@ -16,6 +17,7 @@ pub use aggregator::{Aggregator, AggregatorId, KnownVerdict, Rejection, SessionA
 pub use aggregators::{Aggregators, SideAggregators};
 pub use batch::{BatchFold, Folded, Outcome, Refold};
 pub use convergent::{Convergent, ConvergentState};
+pub use folded::FoldedSession;
 pub use reference::{KNOWN_ID, Reference, ReferenceState, SECOND_START, SESSION_IS_FINAL};
 pub use session::{Fate, SessionChange, SideChange};
 pub use snapshot::{EndCause, Provenance, Snapshot, Status};
@@ -40,5 +42,5 @@ pub fn fold_session<A: SessionAggregator + Clone>(
     }
     let folded = fold.finish(std::iter::empty());
     let change = folded.changes.into_iter().find(|change| change.session_id == *session_id)?;
-    Some(aggregator.snapshot(&change.folded.state, as_of))
+    Some(aggregator.snapshot(change.folded.state(), as_of))
 }

@@ -1,6 +1,7 @@
 //! One session in the fold of a batch.
 
 use foldhash::{HashMap, HashMapExt};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::event::{Event, EventKey, EventSetDigest, SessionId};
@@ -8,6 +9,7 @@ use crate::event::{Event, EventKey, EventSetDigest, SessionId};
 use super::{
     aggregator::{AggregatorId, KnownVerdict, Rejection, SessionAggregator, Verdict},
     aggregators::{Aggregators, SideStates},
+    folded::FoldedSession,
     snapshot::Status,
     standing::{FoldedState, LoadedSession, Standing, Version},
 };
@@ -21,7 +23,7 @@ pub struct SessionChange<'e, S> {
     /// The digest that the fold began with; none where it began anew. A session that was deleted and made again may have
     /// come to the same version, but hardly by the same events.
     pub read_digest: Option<EventSetDigest>,
-    pub folded: FoldedState<S>,
+    pub folded: FoldedSession<S>,
     /// Events that are not stored yet, in the order in which they came.
     pub added: Vec<&'e Event>,
     /// Events that stand in place of stored ones with the same keys.
@@ -87,7 +89,7 @@ struct Side {
     refold: bool,
 }
 
-impl<'e, S: Clone + Default> Session<'e, S> {
+impl<'e, S: Clone + Default + Serialize> Session<'e, S> {
     pub(super) fn open<A>(aggregators: &Aggregators<A>, standing: &mut Standing<S>, session_id: &SessionId) -> Self {
         let stored = standing.events.remove(session_id).unwrap_or_default();
         let events = stored.into_iter().map(|(key, event)| (key, Origin::Stored(event))).collect();
@@ -212,7 +214,11 @@ impl<'e, S: Clone + Default> Session<'e, S> {
 
     /// The change, if there is one. A session that was deleted while it was folded again has no events left: there is
     /// nothing to say of it.
-    pub(super) fn close(self, session_id: SessionId) -> Option<SessionChange<'e, S>> {
+    pub(super) fn close<A: SessionAggregator<State = S>>(
+        self,
+        aggregator: &A,
+        session_id: SessionId,
+    ) -> Option<SessionChange<'e, S>> {
         let own = self.events.values().any(|origin| !matches!(origin, Origin::Stored(_)));
         let is_empty = self.folded.digest == Default::default();
         if is_empty || !(own || self.refolds()) {
@@ -236,6 +242,7 @@ impl<'e, S: Clone + Default> Session<'e, S> {
         replaced.sort_unstable_by_key(|event| event.key());
         let added = added.into_iter().map(|(_, event)| event).collect();
         let Self { read, read_digest, folded, .. } = self;
+        let folded = FoldedSession::new(aggregator, folded, None);
         Some(SessionChange { session_id, read, read_digest, folded, added, replaced, sides })
     }
 }

@@ -145,9 +145,9 @@ impl<'a, A: SessionAggregator> Memory<'a, A> {
         }
         let row = Row {
             version: read.map_or(Version::FIRST, |(version, _)| version.next()),
-            status: self.aggregators.session.snapshot(&folded.state, None).status,
-            state: Some(to_json(self.aggregators.session.id(), &folded.state)?),
-            digest: folded.digest,
+            status: folded.snapshot().status,
+            state: Some(to_json(self.aggregators.session.id(), folded.state())?),
+            digest: folded.digest(),
             sides: self.aggregators.sides.ids().map(|id| id.to_string()).collect(),
         };
         self.sessions.insert(session_id, row);

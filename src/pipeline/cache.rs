@@ -147,9 +147,7 @@ impl<S> SessionCache<S> {
         aggregators: &Aggregators<A>,
         changes: Vec<SessionChange<'_, S>>,
         TakenKeys(mut taken): TakenKeys,
-    ) where
-        S: serde::Serialize,
-    {
+    ) {
         if aggregators.session.depends_on_order() {
             return;
         }
@@ -157,15 +155,18 @@ impl<S> SessionCache<S> {
         let committed: Vec<_> = changes
             .into_iter()
             .filter_map(|change| {
-                let state_bytes = length_as_json(&change.folded.state).filter(|bytes| *bytes <= MAX_STATE_BYTES)?;
+                let state_bytes = change.folded.state_json().ok()?.len();
+                if state_bytes > MAX_STATE_BYTES {
+                    return None;
+                }
                 // All keys are known of a session that was known so, or is new.
                 let before =
                     taken.remove(&change.session_id).or_else(|| change.read.is_none().then(KnownKeys::default));
                 let keys = before.and_then(|keys| self.with(keys, &change.added));
                 let loaded = LoadedSession {
                     version: written_version(&change),
-                    status: aggregators.session.snapshot(&change.folded.state, None).status,
-                    folded: Some(change.folded),
+                    status: change.folded.snapshot().status,
+                    folded: Some(change.folded.into_state()),
                     sides: sides.clone(),
                 };
                 Some((change.session_id, CachedSession { loaded, state_bytes, keys }))
@@ -185,26 +186,6 @@ impl<S> SessionCache<S> {
     fn hash(&self, key: &EventKey) -> u64 {
         self.hasher.hash_one(key)
     }
-}
-
-/// None where it is no JSON.
-fn length_as_json<S: serde::Serialize>(state: &S) -> Option<usize> {
-    struct Length(usize);
-
-    impl std::io::Write for Length {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut length = Length(0);
-    serde_json::to_writer(&mut length, state).ok()?;
-    Some(length.0)
 }
 
 impl<S> Taken<S> {

@@ -105,7 +105,7 @@ async fn why_it_would_not_end<A: SessionAggregator>(
         return Ok(Some(format!("the aggregator {} rejects it ({rejection})", aggregators.session.id())));
     }
     let change = folded.changes.iter().find(|change| change.session_id == event.session_id);
-    let status = change.map(|change| aggregators.session.snapshot(&change.folded.state, None).status);
+    let status = change.map(|change| change.folded.snapshot().status);
     if status == Some(Status::Ended) {
         return Ok(None);
     }

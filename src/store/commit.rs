@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use crate::{
     event::Event,
-    fold::{Aggregators, SessionAggregator, SessionChange, Snapshot},
+    fold::{Aggregators, SessionAggregator, SessionChange},
 };
 
 use super::{
@@ -107,22 +107,20 @@ impl Store {
     /// See [`CommitError`].
     pub async fn commit<A: SessionAggregator>(&self, batch: &BatchCommit<'_, A>) -> Result<(), CommitError> {
         let (session, changes) = (&batch.aggregators.session, batch.changes);
-        let snapshots: Vec<Snapshot> =
-            changes.iter().map(|change| session.snapshot(&change.folded.state, None)).collect();
         let added: Vec<NewRow<'_>> =
             changes.iter().flat_map(|change| rows(change, session.depends_on_order())).collect();
         let replaced: Vec<&Event> = changes.iter().flat_map(|change| change.replaced.iter().copied()).collect();
         let body = async |connection: &mut PgConnection| {
             generations::check(connection, self.generation).await?;
             batch.taken_from.note(connection).await?;
-            let written = sessions::write(connection, batch.aggregators, changes, &snapshots).await?;
+            let written = sessions::write(connection, batch.aggregators, changes).await?;
             if written == Written::Conflict {
                 return Err(CommitError::Conflict);
             }
             events::insert(connection, &added).await?;
             events::replace(connection, &replaced).await?;
             aggregates::write(connection, changes).await?;
-            transitions::insert(connection, Cause::Event, batch.publication, changes, &snapshots).await?;
+            transitions::insert(connection, Cause::Event, batch.publication, changes).await?;
             dead_letters::insert(connection, batch.taken_from.new_dead_letters()).await?;
             Ok(())
         };

@@ -71,7 +71,7 @@ impl<A: SessionAggregator> Storage<A> for DryRun {
         match &self.tables {
             Some(store) => store.finish_fold(fold).await,
             // Nothing is stored, so nothing is folded again from what is.
-            None => Ok(fold.begin_refold().finish()),
+            None => Ok(fold.finish(std::iter::empty())),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use crate::fold::{Aggregators, SessionAggregator, SessionChange, Snapshot};
+use crate::fold::{Aggregators, SessionAggregator, SessionChange};
 
 use super::{
     Store, aggregates, aggregators,
@@ -32,17 +32,16 @@ impl Store {
         &self,
         aggregators: &Aggregators<A>,
         changes: &[SessionChange<'_, A::State>],
-        snapshots: &[Snapshot],
     ) -> Result<(), CommitError> {
         let body = async |connection: &mut PgConnection| {
             generations::check(connection, self.generation).await?;
-            let written = sessions::write(connection, aggregators, changes, snapshots).await?;
+            let written = sessions::write(connection, aggregators, changes).await?;
             if written == Written::Conflict {
                 return Err(CommitError::Conflict);
             }
             aggregators::forget_others(connection, aggregators).await?;
             aggregates::write(connection, changes).await?;
-            transitions::insert(connection, Cause::Repair, Publication::Published, changes, snapshots).await?;
+            transitions::insert(connection, Cause::Repair, Publication::Published, changes).await?;
             Ok(())
         };
         self.transactions.run(&SPEC, body).await

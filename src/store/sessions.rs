@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     event::{EventSetDigest, EventTime, TaskId, Text},
-    fold::{AggregatorId, Aggregators, SessionAggregator, SessionChange, Snapshot, Version},
+    fold::{AggregatorId, Aggregators, SessionAggregator, SessionChange, Version},
 };
 
 use super::error::{Failure, StoreError};
@@ -93,7 +93,7 @@ struct Columns<'a> {
     first_event_at: Vec<DateTime<Utc>>,
     last_event_at: Vec<DateTime<Utc>>,
     aggregator: Vec<String>,
-    state: Vec<String>,
+    state: Vec<&'a str>,
     event_digest: Vec<[u8; 16]>,
     version: Vec<i64>,
     read_digest: Vec<Option<[u8; 16]>>,
@@ -105,12 +105,8 @@ fn bigint(count: u64) -> i64 {
 }
 
 impl<'a> Columns<'a> {
-    fn push<S: serde::Serialize>(
-        &mut self,
-        aggregator: AggregatorId,
-        change: &'a SessionChange<'_, S>,
-        snapshot: &'a Snapshot,
-    ) -> Result<(), StoreError> {
+    fn push<S>(&mut self, aggregator: AggregatorId, change: &'a SessionChange<'_, S>) -> Result<(), StoreError> {
+        let snapshot = change.folded.snapshot();
         let instant = |time: Option<EventTime>| time.map(EventTime::as_utc);
         self.session_id.push(change.session_id.as_str());
         self.status.push(snapshot.status.as_str());
@@ -134,8 +130,8 @@ impl<'a> Columns<'a> {
         self.first_event_at.push(snapshot.first_event_at.as_utc());
         self.last_event_at.push(snapshot.last_event_at.as_utc());
         self.aggregator.push(aggregator.to_string());
-        self.state.push(state_as_json(aggregator, &change.folded.state)?);
-        self.event_digest.push(change.folded.digest.to_bytes());
+        self.state.push(state_json(aggregator, change)?);
+        self.event_digest.push(change.folded.digest().to_bytes());
         self.version.push(written_version(change).get());
         self.read_digest.push(change.read_digest.map(EventSetDigest::to_bytes));
         Ok(())
@@ -174,9 +170,12 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// A state as its column keeps it. It travels as text, which Postgres hands on as it is.
-pub(super) fn state_as_json<S: serde::Serialize>(aggregator: AggregatorId, state: &S) -> Result<String, StoreError> {
-    serde_json::to_string(state).map_err(|error| {
+/// The state as its column keeps it. It travels as text, which Postgres hands on as it is.
+pub(super) fn state_json<'a, S>(
+    aggregator: AggregatorId,
+    change: &'a SessionChange<'_, S>,
+) -> Result<&'a str, StoreError> {
+    change.folded.state_json().map_err(|error| {
         StoreError::new(Failure::Setup, format!("the state of aggregator {aggregator} is no JSON: {error}"))
     })
 }
@@ -200,13 +199,12 @@ pub(super) async fn write<A: SessionAggregator>(
     connection: &mut PgConnection,
     aggregators: &Aggregators<A>,
     changes: &[SessionChange<'_, A::State>],
-    snapshots: &[Snapshot],
 ) -> Result<Written, StoreError> {
     let (mut existing, mut new) = (Columns::default(), Columns::default());
     let sides: Vec<String> = aggregators.sides.ids().map(|id| id.to_string()).collect();
-    for (change, snapshot) in changes.iter().zip(snapshots) {
+    for change in changes {
         let columns = if change.read.is_some() { &mut existing } else { &mut new };
-        columns.push(aggregators.session.id(), change, snapshot)?;
+        columns.push(aggregators.session.id(), change)?;
     }
     // Existing rows are changed before new ones are made: two writers that wait for each other would nearly always have
     // to meet in one of the two phases, and within each the order is the same. What is left is a deadlock, tried again.

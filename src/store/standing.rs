@@ -67,19 +67,19 @@ impl Store {
         &self,
         fold: BatchFold<'e, '_, A>,
     ) -> Result<Folded<'e, A::State>, StoreError> {
-        let sessions = fold.sessions_to_refold();
-        let refold = fold.begin_refold();
+        let (folded, refold) = fold.begin_refold();
+        let sessions: Vec<&str> = refold.sessions().map(SessionId::as_str).collect();
         if sessions.is_empty() {
-            return Ok(refold.finish());
+            return Ok(folded);
         }
         tracing::debug!(sessions = sessions.len(), "folding sessions again from their stored events");
-        let ids: Vec<&str> = sessions.iter().map(SessionId::as_str).collect();
         let body = async |connection: &mut PgConnection| {
+            // Tried again, it begins again.
             let mut refold = refold.clone();
-            events::for_each_of_sessions(connection, &ids, |stored| refold.take_stored(&stored.event)).await?;
+            events::for_each_of_sessions(connection, &sessions, |stored| refold.take_stored(&stored.event)).await?;
             Ok::<_, StoreError>(refold.finish())
         };
-        self.transactions.run(&REFOLD, body).await
+        Ok(folded.with(self.transactions.run(&REFOLD, body).await?))
     }
 }
 

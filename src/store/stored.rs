@@ -214,7 +214,7 @@ impl<'a, A: SessionAggregator> StoredFold<'a, A> {
         for stored in &self.gathered {
             self.refold.take_stored(&stored.event);
         }
-        (self.refold.finish().changes, self.unordered, self.events)
+        (self.refold.finish(), self.unordered, self.events)
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, types::Json};
 
 use crate::{
     event::{EventSetDigest, EventTime, SessionId},
-    fold::{AggregatorId, FoldedState, SessionAggregator, SessionChange, Snapshot, Status, Version},
+    fold::{AggregatorId, FoldedSession, FoldedState, SessionAggregator, SessionChange, Snapshot, Status, Version},
     record::{NextOffset, TopicPartition},
 };
 
@@ -18,7 +18,7 @@ use super::{
     Store,
     error::StoreError,
     generations,
-    sessions::state_as_json,
+    sessions::state_json,
     transaction::{Isolation, TransactionSpec},
     transitions::{self, Cause, Publication},
 };
@@ -154,17 +154,13 @@ async fn sweep<A: SessionAggregator>(
     let is_full = silent.len() >= scope.max_sessions as usize;
     let (timed_out, otherwise): (Vec<_>, Vec<_>) = silent
         .into_iter()
-        .filter_map(|mut change| {
-            aggregator.time_out(&mut change.folded.state, as_of);
-            let snapshot = aggregator.snapshot(&change.folded.state, Some(as_of));
-            (change.read.map(|(_, status)| status) != Some(snapshot.status)).then_some((change, snapshot))
-        })
-        .partition(|(_, snapshot)| snapshot.status == Status::TimedOut);
+        .filter(|change| change.read.map(|(_, status)| status) != Some(change.folded.snapshot().status))
+        .partition(|change| change.folded.snapshot().status == Status::TimedOut);
     let more = is_full && !(timed_out.is_empty() && otherwise.is_empty());
     let count = timed_out.len();
-    write(connection, aggregator.id(), Cause::Timeout, scope.publication, timed_out).await?;
+    write(connection, aggregator.id(), Cause::Timeout, scope.publication, &timed_out).await?;
     // What a changed setting makes of them. Left as they are, they would be found first in every sweep.
-    write(connection, aggregator.id(), Cause::Repair, scope.publication, otherwise).await?;
+    write(connection, aggregator.id(), Cause::Repair, scope.publication, &otherwise).await?;
     Ok(Sweep::Swept { timed_out: count, more })
 }
 
@@ -179,19 +175,18 @@ async fn asked_about(connection: &mut PgConnection, instant: &SweepInstant) -> R
     Ok(watermark.flatten().and_then(|instant| EventTime::from_utc(instant).ok()))
 }
 
-async fn write<S: serde::Serialize>(
+async fn write<S>(
     connection: &mut PgConnection,
     aggregator: AggregatorId,
     cause: Cause,
     publication: Publication,
-    sessions: Vec<(SessionChange<'_, S>, Snapshot)>,
+    changes: &[SessionChange<'_, S>],
 ) -> Result<(), StoreError> {
-    if sessions.is_empty() {
+    if changes.is_empty() {
         return Ok(());
     }
-    let (changes, snapshots): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
-    update(connection, aggregator, &changes, &snapshots).await?;
-    transitions::insert(connection, cause, publication, &changes, &snapshots).await
+    update(connection, aggregator, changes).await?;
+    transitions::insert(connection, cause, publication, changes).await
 }
 
 type SilentRow<S> = (String, i64, String, Json<S>);
@@ -211,43 +206,46 @@ async fn silent_sessions<A: SessionAggregator>(
         .bind(i64::from(limit))
         .fetch_all(connection)
         .await?;
-    rows.into_iter().map(silent_session).collect()
+    rows.into_iter().map(|row| silent_session(aggregator, row, as_of)).collect()
 }
 
-fn silent_session<S>(row: SilentRow<S>) -> Result<SessionChange<'static, S>, StoreError> {
+fn silent_session<A: SessionAggregator>(
+    aggregator: &A,
+    row: SilentRow<A::State>,
+    as_of: EventTime,
+) -> Result<SessionChange<'static, A::State>, StoreError> {
     let (session_id, version, status, Json(state)) = row;
     let corrupt = |column| StoreError::corrupt("sessions", column);
     let status = Status::from_name(&status).ok_or_else(|| corrupt("status"))?;
+    // A sweep adds no event, and leaves the stored digest as it is.
+    let folded = FoldedState { state, digest: EventSetDigest::default() };
     Ok(SessionChange {
         session_id: SessionId::parse(&session_id).map_err(|_| corrupt("session_id"))?,
         read: Some((Version::from_stored(version), status)),
         read_digest: None,
-        // A sweep adds no event, and leaves the stored digest as it is.
-        folded: FoldedState { state, digest: EventSetDigest::default() },
+        folded: FoldedSession::new(aggregator, folded, Some(as_of)),
         added: Vec::new(),
         replaced: Vec::new(),
         sides: Vec::new(),
     })
 }
 
-async fn update<S: serde::Serialize>(
+async fn update<S>(
     connection: &mut PgConnection,
     aggregator: AggregatorId,
     changes: &[SessionChange<'_, S>],
-    snapshots: &[Snapshot],
 ) -> Result<(), StoreError> {
-    fn column<'a, T>(snapshots: &'a [Snapshot], value: impl Fn(&'a Snapshot) -> T) -> Vec<T> {
-        snapshots.iter().map(value).collect()
+    fn column<'a, S, T>(changes: &'a [SessionChange<'_, S>], value: impl Fn(&'a Snapshot) -> T) -> Vec<T> {
+        changes.iter().map(|change| value(change.folded.snapshot())).collect()
     }
-    let states: Result<Vec<String>, StoreError> =
-        changes.iter().map(|change| state_as_json(aggregator, &change.folded.state)).collect();
+    let states: Result<Vec<&str>, StoreError> = changes.iter().map(|change| state_json(aggregator, change)).collect();
     let query = sqlx::query(UPDATE)
         .bind(changes.iter().map(|change| change.session_id.as_str()).collect::<Vec<_>>())
-        .bind(column(snapshots, |snapshot| snapshot.status.as_str()))
-        .bind(column(snapshots, |snapshot| snapshot.ended_at.map(EventTime::as_utc)))
-        .bind(column(snapshots, |snapshot| snapshot.duration_seconds))
-        .bind(column(snapshots, |snapshot| snapshot.end_cause.map(|cause| cause.reason())))
-        .bind(column(snapshots, |snapshot| snapshot.end_cause.map(|cause| cause.provenance().as_str())))
+        .bind(column(changes, |snapshot| snapshot.status.as_str()))
+        .bind(column(changes, |snapshot| snapshot.ended_at.map(EventTime::as_utc)))
+        .bind(column(changes, |snapshot| snapshot.duration_seconds))
+        .bind(column(changes, |snapshot| snapshot.end_cause.map(|cause| cause.reason())))
+        .bind(column(changes, |snapshot| snapshot.end_cause.map(|cause| cause.provenance().as_str())))
         .bind(states?);
     query.execute(connection).await?;
     Ok(())

@@ -73,10 +73,8 @@ pub(super) async fn insert<S>(
     cause: Cause,
     publication: Publication,
     changes: &[SessionChange<'_, S>],
-    snapshots: &[Snapshot],
 ) -> Result<(), StoreError> {
-    let transitions: Vec<Transition<'_>> =
-        changes.iter().zip(snapshots).filter_map(|(change, snapshot)| of(cause, change, snapshot)).collect();
+    let transitions: Vec<Transition<'_>> = changes.iter().filter_map(|change| of(cause, change)).collect();
     if transitions.is_empty() {
         return Ok(());
     }
@@ -96,7 +94,8 @@ pub(super) async fn insert<S>(
     Ok(())
 }
 
-fn of<'a, S>(cause: Cause, change: &'a SessionChange<'_, S>, snapshot: &'a Snapshot) -> Option<Transition<'a>> {
+fn of<'a, S>(cause: Cause, change: &'a SessionChange<'_, S>) -> Option<Transition<'a>> {
+    let snapshot = change.folded.snapshot();
     let from = change.read.map(|(_, status)| status);
     let session_id = change.session_id.as_str();
     let version = written_version(change);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     event::{EventTime, SessionId},
-    fold::{Aggregators, EndCause, SessionAggregator, SessionChange, Snapshot, Status},
+    fold::{Aggregators, EndCause, FoldedSession, FoldedState, SessionAggregator, SessionChange, Status},
     store::StoredSession,
 };
 
@@ -16,17 +16,13 @@ use super::report::Difference;
 /// read. Where a time-out is final it is history, which the stored events don't tell: there the row is believed.
 pub(super) fn expected<A: SessionAggregator>(
     aggregator: &A,
-    state: &A::State,
+    folded: &FoldedSession<A::State>,
     stored: Option<&StoredSession>,
-) -> (A::State, Snapshot) {
-    let mut state = state.clone();
+) -> FoldedSession<A::State> {
     let asked_at = |row: &StoredSession| if aggregator.depends_on_order() { EventTime::MAX } else { row.read_at };
     let as_of = stored.filter(|row| timed_out(row)).map(asked_at);
-    if let Some(as_of) = as_of {
-        aggregator.time_out(&mut state, as_of);
-    }
-    let snapshot = aggregator.snapshot(&state, as_of);
-    (state, snapshot)
+    let state = FoldedState { state: folded.state().clone(), digest: folded.digest() };
+    FoldedSession::new(aggregator, state, as_of)
 }
 
 /// Whether the row says so. Either of two columns may have been changed by hand.
@@ -42,9 +38,9 @@ pub(super) fn differences<A: SessionAggregator>(
     folded: &SessionChange<'_, A::State>,
 ) -> Vec<Difference> {
     let session_id = &stored.session_id;
-    let (state, snapshot) = expected(&aggregators.session, &folded.folded.state, Some(stored));
+    let row = expected(&aggregators.session, &folded.folded, Some(stored));
     let mut found = Vec::new();
-    for (column, expected) in columns(aggregators, &snapshot, &state, folded) {
+    for (column, expected) in columns(aggregators, &row) {
         let stored = as_compared(&column, stored.row.get(&column).cloned().unwrap_or_default());
         if !same(&stored, &expected) {
             found.push(Difference::new(session_id, column, stored, expected));
@@ -56,20 +52,16 @@ pub(super) fn differences<A: SessionAggregator>(
 }
 
 /// The columns that a fold gives, but for `sides`. A snapshot's fields have the names of their columns.
-fn columns<A: SessionAggregator>(
-    aggregators: &Aggregators<A>,
-    snapshot: &Snapshot,
-    state: &A::State,
-    folded: &SessionChange<'_, A::State>,
-) -> Map<String, Value> {
+fn columns<A: SessionAggregator>(aggregators: &Aggregators<A>, folded: &FoldedSession<A::State>) -> Map<String, Value> {
+    let snapshot = folded.snapshot();
     let mut columns = match json!(snapshot) {
         Value::Object(fields) => fields,
         _ => Map::new(),
     };
     columns.insert("end_provenance".to_owned(), json!(snapshot.end_cause.map(|cause| cause.provenance())));
     columns.insert("aggregator".to_owned(), aggregators.session.id().to_string().into());
-    columns.insert("event_digest".to_owned(), folded.folded.digest.to_string().into());
-    let state = serde_json::to_value(state).unwrap_or_else(|error| unwritable(error.to_string()));
+    columns.insert("event_digest".to_owned(), folded.digest().to_string().into());
+    let state = serde_json::to_value(folded.state()).unwrap_or_else(|error| unwritable(error.to_string()));
     columns.insert("state".to_owned(), state);
     columns
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, slice};
 
 use crate::{
     event::SessionId,
-    fold::{Aggregators, SessionAggregator, SessionChange, Snapshot},
+    fold::{Aggregators, SessionAggregator, SessionChange},
     store::{CommitError, PageStart, StoreError, StoredPage, StoredSession},
 };
 
@@ -38,28 +38,24 @@ impl<A: SessionAggregator> Verification<'_, A> {
 
     /// Returns how many sessions were written.
     async fn repair_page(&self, page: StoredPage<A::State>, differing: &[SessionId]) -> Result<u64, StoreError> {
-        let (changes, snapshots) = repairs(self.aggregators, page, differing)?;
+        let changes = repairs(self.aggregators, page, differing)?;
         if changes.is_empty() {
             return Ok(0);
         }
-        if self.write(&changes, &snapshots).await? {
+        if self.write(&changes).await? {
             return Ok(changes.len() as u64);
         }
         // One of them was written meanwhile: the others each by itself.
         let mut written = 0;
-        for (change, snapshot) in changes.iter().zip(&snapshots) {
-            written += u64::from(self.write(slice::from_ref(change), slice::from_ref(snapshot)).await?);
+        for change in &changes {
+            written += u64::from(self.write(slice::from_ref(change)).await?);
         }
         Ok(written)
     }
 
     /// Returns whether they were still as read, and so were written.
-    async fn write(
-        &self,
-        changes: &[SessionChange<'static, A::State>],
-        snapshots: &[Snapshot],
-    ) -> Result<bool, StoreError> {
-        match self.store.repair(self.aggregators, changes, snapshots).await {
+    async fn write(&self, changes: &[SessionChange<'static, A::State>]) -> Result<bool, StoreError> {
+        match self.store.repair(self.aggregators, changes).await {
             Ok(()) => Ok(true),
             Err(CommitError::Store(error)) => Err(error),
             Err(CommitError::Conflict | CommitError::Fenced(_)) => Ok(false),
@@ -67,15 +63,13 @@ impl<A: SessionAggregator> Verification<'_, A> {
     }
 }
 
-type Repairs<S> = (Vec<SessionChange<'static, S>>, Vec<Snapshot>);
-
 /// What can be written of these sessions: not one without events, nor one that was deleted, nor one whose order of
 /// arrival is asked for and not known.
 fn repairs<A: SessionAggregator>(
     aggregators: &Aggregators<A>,
     page: StoredPage<A::State>,
     differing: &[SessionId],
-) -> Result<Repairs<A::State>, StoreError> {
+) -> Result<Vec<SessionChange<'static, A::State>>, StoreError> {
     let in_order = aggregators.session.depends_on_order();
     let differs = |session_id: &SessionId| differing.contains(session_id);
     if page.sessions.iter().any(|session| !session.can_be_taken_over(&aggregators.session)) {
@@ -83,16 +77,14 @@ fn repairs<A: SessionAggregator>(
     }
     let rows: HashMap<&SessionId, &StoredSession> =
         page.sessions.iter().map(|session| (&session.session_id, session)).collect();
-    let (mut changes, mut snapshots) = (Vec::new(), Vec::new());
+    let mut changes = Vec::new();
     for mut change in page.folded {
         let is_ordered = !in_order || (change.read.is_some() && !page.unordered.contains(&change.session_id));
         if differs(&change.session_id) && is_ordered && !page.deleted.contains(&change.session_id) {
             let row = rows.get(&change.session_id).copied();
-            let (state, snapshot) = expected(&aggregators.session, &change.folded.state, row);
-            change.folded.state = state;
+            change.folded = expected(&aggregators.session, &change.folded, row);
             changes.push(change);
-            snapshots.push(snapshot);
         }
     }
-    Ok((changes, snapshots))
+    Ok(changes)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sessionfold::{
     event::{Event, Reason, SessionId},
-    fold::{Aggregators, Convergent, ConvergentState, SessionAggregator, SessionChange, SideChange, Version},
+    fold::{Aggregators, Convergent, ConvergentState, SessionChange, SideChange, Version},
     record::RecordOffset,
     store::{BatchCommit, CheckpointMove, CommitError, Failure, Fenced, StoreError, TakenFrom},
 };
@@ -68,7 +68,7 @@ impl Write {
 impl Change {
     fn of(aggregators: &Aggregators<Convergent>, change: &SessionChange<'_, ConvergentState>) -> Self {
         let session = change.session_id.clone();
-        let snapshot = aggregators.session.snapshot(&change.folded.state, None);
+        let snapshot = change.folded.snapshot().clone();
         let (read, from) = change.read.unzip();
         let version = read.map_or(Version::FIRST, Version::next);
         let transition = Transition { session: session.clone(), version, from, to: snapshot.status };
@@ -78,8 +78,8 @@ impl Change {
             row: Row {
                 version,
                 snapshot,
-                state: serde_json::to_string(&change.folded.state).unwrap(),
-                digest: change.folded.digest,
+                state: change.folded.state_json().unwrap().to_owned(),
+                digest: change.folded.digest(),
                 sides: aggregators.sides.ids().map(|id| id.to_string()).collect(),
             },
             added: change.added.iter().copied().cloned().collect(),
