@@ -100,6 +100,10 @@ const COMMIT: TransactionSpec = TransactionSpec {
     statement_timeout: None,
 };
 
+/// What a batch writes is looked up row by row in an index, whatever the arguments, so one plan does for all batches.
+/// To plan for the arguments means to copy a batch's arrays, and what they are cast to, several times over.
+pub(super) const KEEP_PLANS: &str = "/* keep_plans */ SET LOCAL plan_cache_mode = force_generic_plan";
+
 impl Store {
     /// Commits a batch.
     ///
@@ -111,6 +115,7 @@ impl Store {
             changes.iter().flat_map(|change| rows(change, session.depends_on_order())).collect();
         let replaced: Vec<&Event> = changes.iter().flat_map(|change| change.replaced.iter().copied()).collect();
         let body = async |connection: &mut PgConnection| {
+            sqlx::raw_sql(KEEP_PLANS).execute(&mut *connection).await.map_err(StoreError::from)?;
             generations::check(connection, self.generation).await?;
             batch.taken_from.note(connection).await?;
             let written = sessions::write(connection, batch.aggregators, changes).await?;

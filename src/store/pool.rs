@@ -49,7 +49,7 @@ pub(super) fn open(options: &PoolOptions) -> PgPool {
         // sqlx would log notices, and those of a trigger may quote rows.
         ("client_min_messages", "error"),
         // Tables grow by millions of rows while a statement stays prepared: a plan made for an empty table must not
-        // be kept.
+        // be kept. (A batch's transaction keeps its own, see `commit.rs`.)
         ("plan_cache_mode", "force_custom_plan"),
         // Every join of the hot path looks up a batch's keys in an index. Scanning and hashing a table instead would
         // cost more the longer its history is.

@@ -15,7 +15,7 @@ use crate::{
     crashes::committed_records,
     deployment::{Deployment, MAX_VALUE_BYTES},
     expected::Expected,
-    program::{Instance, until},
+    program::{self, Instance, until},
     tables::assert_tables_equal,
 };
 
@@ -27,6 +27,30 @@ fn good_records(records: u64) -> Vec<GeneratedRecord> {
 async fn every_statement_fits_the_tables() {
     let deployment = Deployment::new(1).await;
     assert!(open_store(&deployment.config()).check_statements().await.unwrap() > 20);
+}
+
+/// The plans of a batch's statements are kept, and so must fit tables of any size.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_looks_everything_up_in_an_index_also_with_the_plans_that_it_keeps() {
+    let mut deployment = Deployment::new(1).await;
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "100");
+    let shape = Shape { records: 3_000, max_value_bytes: MAX_VALUE_BYTES, ..Shape::default() };
+    let sent: Vec<GeneratedRecord> = Generator::new(shape).collect();
+    deployment.send(&sent).await;
+    let mut connection = deployment.connect().await;
+    let mut scans = async || {
+        let scans = "SELECT sum(seq_scan)::bigint, sum(idx_scan)::bigint FROM pg_stat_user_tables
+            WHERE schemaname = current_schema() AND relname IN ('sessions', 'prompts', 'tool_executions',
+                'lifecycle_events', 'transitions', 'dead_letters', 'deleted_sessions')";
+        sqlx::query_as::<_, (i64, i64)>(scans).fetch_one(&mut connection).await.unwrap()
+    };
+    let (whole_tables, lookups) = scans().await;
+    let output = program::run(&deployment, &["run", "--drain"]);
+    assert!(output.status.success(), "{output:?}");
+    // A connection's counts are in once it is closed.
+    until("the lookups are counted", Duration::from_secs(10), async || scans().await.1 > lookups + 1_000).await;
+    // Whether there is any session at all is asked once, at the start.
+    assert_eq!(scans().await.0, whole_tables + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
