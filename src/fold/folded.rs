@@ -12,7 +12,8 @@ use super::{aggregator::SessionAggregator, snapshot::Snapshot, standing::FoldedS
 pub struct FoldedSession<S> {
     folded: FoldedState<S>,
     snapshot: Snapshot,
-    state_json: serde_json::Result<String>,
+    /// Of its own length: a batch may have as many as it has records.
+    state_json: serde_json::Result<Box<str>>,
 }
 
 impl<S: Serialize> FoldedSession<S> {
@@ -26,7 +27,7 @@ impl<S: Serialize> FoldedSession<S> {
             aggregator.time_out(&mut folded.state, as_of);
         }
         let snapshot = aggregator.snapshot(&folded.state, as_of);
-        let state_json = serde_json::to_string(&folded.state);
+        let state_json = serde_json::to_string(&folded.state).map(String::into_boxed_str);
         Self { folded, snapshot, state_json }
     }
 }

@@ -99,6 +99,10 @@ struct Columns<'a> {
     read_digest: Vec<Option<[u8; 16]>>,
 }
 
+/// Enough that it doesn't matter what a statement costs by itself, and so few that their texts take some MB: the driver
+/// copies them twice, and each connection keeps the room that they took.
+pub(super) const ROWS_OF_A_STATEMENT: usize = 2_000;
+
 /// A count of rows; they are far fewer than 2^63.
 fn bigint(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
@@ -200,25 +204,30 @@ pub(super) async fn write<A: SessionAggregator>(
     aggregators: &Aggregators<A>,
     changes: &[SessionChange<'_, A::State>],
 ) -> Result<Written, StoreError> {
-    let (mut existing, mut new) = (Columns::default(), Columns::default());
-    let sides: Vec<String> = aggregators.sides.ids().map(|id| id.to_string()).collect();
-    for change in changes {
-        let columns = if change.read.is_some() { &mut existing } else { &mut new };
-        columns.push(aggregators.session.id(), change)?;
-    }
+    let (existing, new): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.read.is_some());
     // Existing rows are changed before new ones are made: two writers that wait for each other would nearly always have
     // to meet in one of the two phases, and within each the order is the same. What is left is a deadlock, tried again.
-    if !existing.session_id.is_empty() {
-        let updated = existing.bind(UPDATE, &sides).execute(&mut *connection).await?.rows_affected();
-        if updated < existing.session_id.len() as u64 {
-            return Ok(Written::Conflict);
-        }
-    }
-    if !new.session_id.is_empty() {
-        let inserted = new.bind(INSERT, &sides).execute(connection).await?.rows_affected();
-        if inserted < new.session_id.len() as u64 {
-            return Ok(Written::Conflict);
+    for (statement, changes) in [(UPDATE, existing), (INSERT, new)] {
+        for some in changes.chunks(ROWS_OF_A_STATEMENT) {
+            if write_some(connection, statement, aggregators, some).await? < some.len() as u64 {
+                return Ok(Written::Conflict);
+            }
         }
     }
     Ok(Written::All)
+}
+
+/// Returns how many rows were written.
+async fn write_some<A: SessionAggregator>(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    aggregators: &Aggregators<A>,
+    changes: &[&SessionChange<'_, A::State>],
+) -> Result<u64, StoreError> {
+    let mut columns = Columns::default();
+    for change in changes {
+        columns.push(aggregators.session.id(), change)?;
+    }
+    let sides: Vec<String> = aggregators.sides.ids().map(|id| id.to_string()).collect();
+    Ok(columns.bind(statement, &sides).execute(connection).await?.rows_affected())
 }

@@ -1,12 +1,18 @@
 //! The outbox: one row for each change of a session's status.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use crate::fold::{SessionChange, Snapshot, Status, Version};
+use crate::{
+    event::EventTime,
+    fold::{EndCause, SessionChange, Snapshot, Status, Version},
+};
 
-use super::{error::StoreError, sessions::written_version};
+use super::{
+    error::StoreError,
+    sessions::{ROWS_OF_A_STATEMENT, written_version},
+};
 
 pub(super) const INSERT: &str = "/* insert_transitions */
     INSERT INTO transitions (id, session_id, session_version, from_status, to_status, cause, payload, withheld)
@@ -39,6 +45,7 @@ impl Cause {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Transition<'a> {
     session_id: &'a str,
     version: Version,
@@ -49,22 +56,39 @@ struct Transition<'a> {
 
 impl Transition<'_> {
     /// What a consumer of the outbox gets to see.
-    fn payload(&self) -> Value {
-        json!({
-            "session_id": self.session_id,
-            "session_version": self.version.get(),
-            "from_status": self.from,
-            "to_status": self.snapshot.status,
-            "cause": self.cause.as_str(),
-            "started_at": self.snapshot.started_at,
-            "ended_at": self.snapshot.ended_at,
-            "end_reason": self.snapshot.end_cause,
-            "duration_seconds": self.snapshot.duration_seconds,
-            "event_count": self.snapshot.event_count,
-            "last_event_at": self.snapshot.last_event_at,
-            "correlation_id": self.snapshot.correlation_id,
-        })
+    fn payload(&self) -> Payload<'_> {
+        let Self { session_id, version, from, cause, snapshot } = *self;
+        Payload {
+            session_id,
+            session_version: version.get(),
+            from_status: from,
+            to_status: snapshot.status,
+            cause: cause.as_str(),
+            started_at: snapshot.started_at,
+            ended_at: snapshot.ended_at,
+            end_reason: snapshot.end_cause,
+            duration_seconds: snapshot.duration_seconds,
+            event_count: snapshot.event_count,
+            last_event_at: snapshot.last_event_at,
+            correlation_id: snapshot.correlation_id,
+        }
     }
+}
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    session_id: &'a str,
+    session_version: i64,
+    from_status: Option<Status>,
+    to_status: Status,
+    cause: &'static str,
+    started_at: Option<EventTime>,
+    ended_at: Option<EventTime>,
+    end_reason: Option<EndCause>,
+    duration_seconds: Option<f64>,
+    event_count: u64,
+    last_event_at: EventTime,
+    correlation_id: Uuid,
 }
 
 /// Writes a transition for each change whose status is another than the one that was read.
@@ -75,20 +99,28 @@ pub(super) async fn insert<S>(
     changes: &[SessionChange<'_, S>],
 ) -> Result<(), StoreError> {
     let transitions: Vec<Transition<'_>> = changes.iter().filter_map(|change| of(cause, change)).collect();
-    if transitions.is_empty() {
-        return Ok(());
+    for some in transitions.chunks(ROWS_OF_A_STATEMENT) {
+        insert_some(connection, publication, some).await?;
     }
+    Ok(())
+}
+
+async fn insert_some(
+    connection: &mut PgConnection,
+    publication: Publication,
+    transitions: &[Transition<'_>],
+) -> Result<(), StoreError> {
     fn column<'a, T>(transitions: &'a [Transition<'a>], value: impl Fn(&'a Transition<'a>) -> T) -> Vec<T> {
         transitions.iter().map(value).collect()
     }
     let query = sqlx::query(INSERT)
-        .bind(column(&transitions, |_| Uuid::now_v7()))
-        .bind(column(&transitions, |transition| transition.session_id))
-        .bind(column(&transitions, |transition| transition.version.get()))
-        .bind(column(&transitions, |transition| transition.from.map(Status::as_str)))
-        .bind(column(&transitions, |transition| transition.snapshot.status.as_str()))
-        .bind(column(&transitions, |transition| transition.cause.as_str()))
-        .bind(column(&transitions, |transition| Json(transition.payload())))
+        .bind(column(transitions, |_| Uuid::now_v7()))
+        .bind(column(transitions, |transition| transition.session_id))
+        .bind(column(transitions, |transition| transition.version.get()))
+        .bind(column(transitions, |transition| transition.from.map(Status::as_str)))
+        .bind(column(transitions, |transition| transition.snapshot.status.as_str()))
+        .bind(column(transitions, |transition| transition.cause.as_str()))
+        .bind(column(transitions, |transition| Json(transition.payload())))
         .bind(publication == Publication::Withheld);
     query.execute(connection).await?;
     Ok(())
