@@ -258,7 +258,7 @@ impl<A: SessionAggregator> Narrowing for InWork<'_, A> {
                         }
                         if error.failure == Failure::InDoubt {
                             in_doubt = Some(leaves);
-                        } else if error.is_statement_timeout() {
+                        } else if error.less_may_succeed() {
                             most = (count / 2).max(1);
                         }
                         wait_out(&error, &mut backoff).await;

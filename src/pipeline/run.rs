@@ -315,7 +315,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
                     Failure::Contention | Failure::Unavailable | Failure::InDoubt => {
                         if error.failure == Failure::InDoubt {
                             in_doubt = Some(InDoubt { count, moves, reckoning });
-                        } else if error.is_statement_timeout() {
+                        } else if error.less_may_succeed() {
                             most = (count / 2).max(1);
                         }
                         wait_out(&error, &mut outages).await;

@@ -33,16 +33,18 @@ pub struct StoreError {
     pub retry_after: Option<Duration>,
     /// Not asked at all, for want of a connection of our own. It says nothing of Postgres.
     pub(super) is_our_own: bool,
+    /// Asked, and not answered in time: it is away, or its statements take long, each by itself not too long.
+    is_silence: bool,
 }
 
 impl StoreError {
     pub fn new(failure: Failure, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { failure, what: what.into(), sqlstate: None, retry_after: None, is_our_own: false }
+        Self { failure, what: what.into(), sqlstate: None, retry_after: None, is_our_own: false, is_silence: false }
     }
 
     /// No answer at all, for longer than any statement may take.
     pub(crate) fn silent() -> Self {
-        Self::new(Failure::Unavailable, "Postgres does not answer")
+        Self { is_silence: true, ..Self::new(Failure::Unavailable, "Postgres does not answer") }
     }
 
     /// The circuit breaker let nothing through.
@@ -79,7 +81,12 @@ impl StoreError {
         Self::new(Failure::Setup, what)
     }
 
-    /// Postgres gave up on a statement that took too long: less at once may succeed.
+    /// It took too long: with less at once it may not.
+    pub fn less_may_succeed(&self) -> bool {
+        self.is_statement_timeout() || self.is_silence
+    }
+
+    /// Postgres gave up on a statement that took too long.
     pub fn is_statement_timeout(&self) -> bool {
         self.sqlstate.as_deref() == Some("57014")
     }
@@ -163,6 +170,13 @@ fn classify(sqlstate: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn less_may_succeed_where_time_ran_out_and_not_where_nobody_was_asked() {
+        assert!(StoreError::silent().less_may_succeed());
+        assert!(!StoreError::left_alone(Duration::from_secs(1)).less_may_succeed());
+        assert!(!StoreError::no_connection_is_free(4).less_may_succeed());
+    }
 
     #[test]
     fn errors_are_classified_by_what_they_call_for() {

@@ -48,6 +48,8 @@ impl Lanes {
     /// is written. A batch must go with its lane's share. Where it waits for the one before it may grow further, since a
     /// lane that is ahead would else end the reading for the others.
     pub(super) fn open(limits: BatchLimits, lanes: NonZeroUsize) -> (Self, Vec<Receiver<Batch>>) {
+        // At least one in each lane.
+        let limits = BatchLimits { max_events: limits.max_events.max(lanes.get()), ..limits };
         let share = BatchLimits {
             max_events: limits.max_events.div_ceil(lanes.get()),
             max_bytes: limits.max_bytes.div_ceil(lanes.get()),

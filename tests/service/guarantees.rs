@@ -153,7 +153,7 @@ async fn a_database_that_goes_away_again_and_again_delays_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipeline_that_stands_still_pauses_the_partitions_and_holds_two_batches_a_lane_at_most() {
+async fn a_pipeline_that_stands_still_pauses_the_partitions_and_holds_twice_the_limit_at_most() {
     let mut deployment = Deployment::new(2).await;
     deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "500");
     let sent = records(20_000, 24);
