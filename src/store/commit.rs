@@ -102,7 +102,7 @@ const COMMIT: TransactionSpec = TransactionSpec {
 
 /// What a batch writes is looked up row by row in an index, whatever the arguments, so one plan does for all batches.
 /// To plan for the arguments means to copy a batch's arrays, and what they are cast to, several times over.
-pub(super) const KEEP_PLANS: &str = "/* keep_plans */ SET LOCAL plan_cache_mode = force_generic_plan";
+const KEEP_PLANS: &str = "/* keep_plans */ SET LOCAL plan_cache_mode = force_generic_plan";
 
 impl Store {
     /// Commits a batch.

@@ -2,8 +2,8 @@
 //!
 //! By their last event, the order that is asked for most, sessions are found by the index of the hours, and only those of
 //! an hour are sorted. Any other list reads the whole table, or what the filter leaves of it: an index for each order would
-//! have to be written with every batch. A page is found by the position of the one before, so pages don't overlap or leave out sessions that
-//! stand still; a session that changes between two pages may move from one to the other.
+//! have to be written with every batch. A page is found by the position of the one before, so pages don't overlap or leave
+//! out sessions that stand still; a session that changes between two pages may move from one to the other.
 
 use std::{fmt, str::FromStr};
 
@@ -17,10 +17,9 @@ use crate::{
 
 use super::{VIEW, cursor, cursor::InvalidCursor, filter::SessionFilter, session::SessionView};
 
-/// Sessions behind a position: `$8` is its value, perhaps null, and `$9` its session. Sessions without a value come
-/// last in both directions.
-macro_rules! list {
-    ($name:literal, $column:literal, $type:literal, $direction:literal, $behind:literal) => {
+/// Sessions behind a position, which `$8` and `$9` say, in an order that ends with the session's id.
+macro_rules! page {
+    ($name:literal, $behind:expr, $order:expr) => {
         concat!(
             "/* list_sessions_by_",
             $name,
@@ -28,25 +27,39 @@ macro_rules! list {
             session_columns!(),
             " FROM sessions WHERE ",
             session_filter!(),
-            " AND ($9::text IS NULL OR CASE WHEN $8::",
-            $type,
-            " IS NULL THEN ",
-            $column,
-            " IS NULL AND session_id > $9
-                ELSE ",
-            $column,
-            " ",
+            " AND ",
             $behind,
-            " $8 OR ",
-            $column,
-            " = $8 AND session_id > $9 OR ",
-            $column,
-            " IS NULL END)
+            "
             ORDER BY ",
-            $column,
-            " ",
-            $direction,
-            " NULLS LAST, session_id LIMIT $10"
+            $order,
+            ", session_id LIMIT $10"
+        )
+    };
+}
+
+/// `$8` is the position's value, perhaps null, and `$9` its session. Sessions without a value come last in both
+/// directions.
+macro_rules! list {
+    ($name:literal, $column:literal, $type:literal, $direction:literal, $behind:literal) => {
+        page!(
+            $name,
+            concat!(
+                "($9::text IS NULL OR CASE WHEN $8::",
+                $type,
+                " IS NULL THEN ",
+                $column,
+                " IS NULL AND session_id > $9
+                ELSE ",
+                $column,
+                " ",
+                $behind,
+                " $8 OR ",
+                $column,
+                " = $8 AND session_id > $9 OR ",
+                $column,
+                " IS NULL END)"
+            ),
+            concat!($column, " ", $direction, " NULLS LAST")
         )
     };
 }
@@ -54,26 +67,19 @@ macro_rules! list {
 /// The same by the last event, hour by hour; each session has one.
 macro_rules! list_by_last_event {
     ($name:literal, $direction:literal, $behind:literal, $start:literal) => {
-        concat!(
-            "/* list_sessions_by_",
+        page!(
             $name,
-            " */ SELECT ",
-            session_columns!(),
-            " FROM sessions WHERE ",
-            session_filter!(),
-            " AND last_event_hour ",
-            $behind,
-            "= coalesce(date_bin('1 hour', $8::timestamptz, timestamptz '2000-01-01 00:00:00+00'), '",
-            $start,
-            "')
+            concat!(
+                "last_event_hour ",
+                $behind,
+                "= coalesce(date_bin('1 hour', $8::timestamptz, timestamptz '2000-01-01 00:00:00+00'), '",
+                $start,
+                "')
             AND ($9::text IS NULL OR last_event_at ",
-            $behind,
-            " $8 OR last_event_at = $8 AND session_id > $9)
-            ORDER BY last_event_hour ",
-            $direction,
-            ", last_event_at ",
-            $direction,
-            ", session_id LIMIT $10"
+                $behind,
+                " $8 OR last_event_at = $8 AND session_id > $9)"
+            ),
+            concat!("last_event_hour ", $direction, ", last_event_at ", $direction)
         )
     };
 }
