@@ -1,6 +1,6 @@
 //! The polling thread's part in assignments: where a granted partition starts, when it starts anew, when it halts.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -80,7 +80,7 @@ impl Poller {
             return self.fail(StreamError::Assign(error));
         }
         tracing::warn!(%error, "partitions can't be started yet");
-        std::thread::sleep(BETWEEN_STARTS);
+        thread::sleep(BETWEEN_STARTS);
         self.tell(Notice::Granted(leases));
     }
 
@@ -108,6 +108,7 @@ impl Poller {
         let mut assignment = TopicPartitionList::new();
         for (lease, position) in &positions {
             add(&mut assignment, lease.partition(), *position)?;
+            self.queues.open(&self.consumer, lease.partition(), &thread::current());
         }
         match self.consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&assignment)?,
@@ -170,6 +171,7 @@ impl Poller {
     pub(super) fn give_up(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             self.readings.remove(partition);
+            self.queues.close(partition);
             self.consumer.context().mark_stopped(partition);
         }
         let given_up = match self.consumer.rebalance_protocol() {
@@ -206,6 +208,7 @@ impl Poller {
         }
         for partition in &revoked {
             self.readings.remove(partition);
+            self.queues.close(partition);
             self.kept_before.remove(partition);
         }
         self.progress.forget(&revoked);

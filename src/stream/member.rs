@@ -16,12 +16,16 @@ pub(super) fn join(options: &ConsumerOptions, callbacks: Callbacks) -> Result<Ba
     let mut client = base(config);
     // Keeps a partition number of all topics, and so a session, with one member.
     prefer(&mut client, "partition.assignment.strategy", "range");
-    // What librdkafka fetches ahead lies in memory too.
-    prefer(&mut client, "queued.max.messages.kbytes", "8192");
-    // That limit is looked at before a fetch, and not during it: each partition may answer with so much, which
-    // compression makes several times as much. 24 partitions of a megabyte were 100 MB.
+    // What librdkafka fetches ahead of each partition lies in memory, until its turn comes.
+    prefer(&mut client, "queued.max.messages.kbytes", "512");
+    // That limit is looked at before a fetch, and not during it: a partition may answer with so much, or with one whole
+    // batch of its producer, which compression makes several times as much.
     prefer(&mut client, "max.partition.fetch.bytes", "131072");
-    prefer(&mut client, "fetch.max.bytes", "8388608");
+    // For brokers that don't keep to the partition's limit: small, so that none of them gets far ahead of the others.
+    prefer(&mut client, "fetch.max.bytes", "524288");
+    // Of what is sent, which is little; but librdkafka refuses a fetch.max.bytes below it.
+    let fetched = client.get("fetch.max.bytes").unwrap_or_default().to_owned();
+    client.set("message.max.bytes", fetched);
     // How long fetching rests once that limit is reached. The default of a second starves a consumer that takes in the
     // whole limit in less.
     prefer(&mut client, "fetch.queue.backoff.ms", "10");

@@ -27,6 +27,7 @@ mod reading;
 mod rebalance;
 mod standing;
 mod topics;
+mod turns;
 mod wire;
 
 pub use batch::{Batch, BatchLimits, Content, Item, Slice};

@@ -40,13 +40,14 @@ use super::{
     reading::Reading,
     rebalance::Callbacks,
     standing::{BrokerStanding, PartitionStanding, ReadStanding},
+    turns::Queues,
     wire,
 };
 
-/// How long a poll waits for a record, and so how long a command may wait for its turn.
+/// How long a turn waits for a record, and so how long a command or a rebalance may wait for its own.
 const POLL: Duration = Duration::from_millis(20);
 const LEAST_POLL: Duration = Duration::from_millis(2);
-/// How many records are taken in one turn.
+/// How many records are taken in one turn, all of one partition.
 const BURST: usize = 64;
 /// How often a full batch asks whether there is room.
 const FULL: Duration = Duration::from_micros(300);
@@ -54,7 +55,9 @@ const FULL: Duration = Duration::from_micros(300);
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Poller {
-    pub(super) consumer: BaseConsumer<Callbacks>,
+    pub(super) consumer: Arc<BaseConsumer<Callbacks>>,
+    /// Their messages borrow the consumer, which lives as long as one of them.
+    pub(super) queues: Queues,
     pub(super) decoder: Decoder,
     until: Until,
     /// Whether the group's offsets follow the checkpoints.
@@ -70,8 +73,6 @@ pub(super) struct Poller {
     held_back: bool,
     pub(super) lanes: Lanes,
     pub(super) readings: HashMap<TopicPartition, Reading>,
-    /// Of the message that was received last.
-    latest: Option<TopicPartition>,
     notices: UnboundedSender<Notice>,
     commands: Receiver<Command>,
     pub(super) leases: Arc<Leases>,
@@ -99,13 +100,14 @@ impl Poller {
         stop: Arc<AtomicBool>,
     ) -> Result<Self, StreamError> {
         let callbacks = Callbacks::new(Arc::clone(&leases), notices.clone());
-        let consumer = member::join(&options, callbacks)?;
+        let consumer = Arc::new(member::join(&options, callbacks)?);
         let (commits_to_group, ranges) = match options.membership {
             Membership::Group => (true, Vec::new()),
             Membership::Alone(ranges) => (false, ranges),
         };
         Ok(Self {
             consumer,
+            queues: Queues::default(),
             decoder: options.decoder,
             until: options.until,
             commits_to_group,
@@ -116,7 +118,6 @@ impl Poller {
             held_back: false,
             lanes,
             readings: HashMap::new(),
-            latest: None,
             notices,
             commands,
             leases,
@@ -199,43 +200,77 @@ impl Poller {
     fn poll(&mut self) {
         // A batch that is due and finds no room must not make the thread spin.
         let timeout = self.lanes.time_left().map_or(POLL, |left| left.clamp(LEAST_POLL, POLL));
+        self.serve_group();
+        self.forget_revoked();
         // What was fetched already is taken in one go: what else there is to do in a turn takes time, too.
         let most = self.pace.as_mut().map_or(BURST, |pace| pace.allowed().min(BURST));
         if most == 0 {
             self.held_back = true;
             std::thread::sleep(timeout);
-        }
-        let (mut received, mut receiving_since) = (0, None);
-        while received < most && (received == 0 || !self.lanes.is_full()) {
-            // The message borrows the consumer, which `self` owns beside what the message changes.
-            match self.consumer.poll(if received == 0 { timeout } else { Duration::ZERO }) {
-                Some(Ok(message)) => {
-                    // The first one was waited for.
-                    receiving_since.get_or_insert_with(Instant::now);
-                    let partition = partition_of(&message, &mut self.latest);
-                    if let Some(reading) = self.readings.get_mut(partition) {
-                        receive(&message, reading, &mut self.lanes, &self.decoder, self.keep_records, &self.progress);
-                    }
-                    if let Some(pace) = &mut self.pace {
-                        pace.take();
-                    }
-                }
-                Some(Err(error)) => {
-                    self.on_error(&error);
-                    break;
-                }
-                None => break,
-            }
-            received += 1;
-        }
-        if let Some(since) = receiving_since {
-            self.progress.add_receiving_time(since.elapsed());
+        } else if !self.take(most) {
+            // A record that has come meanwhile has left its mark, by which this returns at once.
+            std::thread::park_timeout(timeout);
         }
         self.stop_fetching_what_is_finished();
-        self.forget_revoked();
         if let Some(statistics) = self.consumer.context().take_statistics() {
             self.observe(&statistics);
+            // Should librdkafka once not say that something has come, it is found all the same.
+            self.queues.ask_all();
         }
+    }
+
+    /// Lets librdkafka tell of the group, of statistics and of errors. Records come by the partitions' own queues.
+    fn serve_group(&mut self) {
+        match self.consumer.poll(Duration::ZERO) {
+            Some(Ok(message)) => {
+                let partition = TopicPartition::new(message.topic(), message.partition());
+                if let Some(reading) = self.readings.get_mut(&partition) {
+                    receive(&message, reading, &mut self.lanes, &self.decoder, self.keep_records, &self.progress);
+                }
+            }
+            Some(Err(error)) => self.on_error(&error),
+            None => (),
+        }
+    }
+
+    /// Takes up to `most` records of the partition whose turn it is. False where nothing waits.
+    fn take(&mut self, most: usize) -> bool {
+        while let Some((partition, queue)) = self.queues.next() {
+            let Some(reading) = self.readings.get_mut(partition) else {
+                // It could not be started yet.
+                queue.pass_over();
+                continue;
+            };
+            let since = Instant::now();
+            let (mut taken, mut error) = (0, None);
+            while taken < most && (taken == 0 || !self.lanes.is_full()) {
+                match queue.take() {
+                    Some(Ok(message)) => {
+                        receive(&message, reading, &mut self.lanes, &self.decoder, self.keep_records, &self.progress);
+                    }
+                    Some(Err(refused)) => {
+                        error = Some(refused);
+                        break;
+                    }
+                    None => break,
+                }
+                taken += 1;
+                if let Some(pace) = &mut self.pace {
+                    pace.take();
+                }
+            }
+            if taken > 0 {
+                queue.end_turn(reading.last_record_at());
+                self.progress.add_receiving_time(since.elapsed());
+            }
+            if let Some(error) = &error {
+                self.on_error(error);
+            }
+            if taken > 0 || error.is_some() {
+                return true;
+            }
+        }
+        false
     }
 
     /// Hands over the batches that have to go. False while a full one must wait.
@@ -330,12 +365,15 @@ impl Poller {
 
     /// Takes from Kafka's statistics how far away the ends of the logs are.
     fn observe(&mut self, statistics: &Statistics) {
-        // What waits is not silence.
+        // What is held back is not silence.
         let paused = self.paused || std::mem::take(&mut self.held_back);
         let mut standing = self.standing_of_group(statistics);
         let mut ends = Vec::new();
         let mut beyond = Vec::new();
         for (partition, reading) in &mut self.readings {
+            if self.queues.is_waiting(partition) {
+                reading.has_records_waiting();
+            }
             let topic = statistics.topics.get(&*partition.topic);
             let seen = topic.and_then(|topic| topic.partitions.get(&partition.partition));
             // Without the leader's answers, what is known of the end is old.
@@ -408,10 +446,10 @@ impl Poller {
         let _ = self.notices.send(notice);
     }
 
-    /// Dropping the consumer leaves the group.
+    /// Dropping the consumer leaves the group. The queues hold it, too.
     fn leave(self) {
         self.progress.add_discarded(self.lanes.len());
-        drop(self.consumer);
+        drop((self.queues, self.consumer));
     }
 }
 
@@ -425,13 +463,6 @@ pub(super) fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>)
         list.add_partition(&partition.topic, partition.partition);
     }
     list
-}
-
-/// Messages of one partition come in runs: `latest` is that of the one before.
-fn partition_of<'l>(message: &BorrowedMessage<'_>, latest: &'l mut Option<TopicPartition>) -> &'l TopicPartition {
-    let (topic, partition) = (message.topic(), message.partition());
-    let same = latest.take().filter(|latest| latest.partition == partition && *latest.topic == *topic);
-    latest.insert(same.unwrap_or_else(|| TopicPartition::new(topic, partition)))
 }
 
 /// Decodes a message and adds it to the batch, unless it was read before.

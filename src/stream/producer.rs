@@ -29,7 +29,8 @@ const PREFERRED: [(&str, &str); 9] = [
     ("enable.idempotence", "true"),
     ("linger.ms", "20"),
     ("compression.type", "lz4"),
-    ("batch.num.messages", "100000"),
+    // As many agents would send them, and no larger: a consumer has the whole of a batch in memory.
+    ("batch.num.messages", "1000"),
     // The topics' own limit decides. Without this, a record could be too large for us that isn't for the broker.
     ("message.max.bytes", "16000000"),
     // What waits to be sent. The default is a gigabyte.

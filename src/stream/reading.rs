@@ -78,11 +78,20 @@ impl Reading {
         self.position
     }
 
+    pub(super) fn last_record_at(&self) -> Option<RecordTimestamp> {
+        self.last_record_at
+    }
+
     pub(super) fn advance(&mut self, record: RecordOffset, timestamp: Option<RecordTimestamp>) {
         self.last_record_at = timestamp.or(self.last_record_at);
         self.position = record.next();
         self.seen_at_end = 0;
         self.beyond_since = None;
+        self.quiet_since = Instant::now();
+    }
+
+    /// Says that something was fetched of it that waits for its turn.
+    pub(super) fn has_records_waiting(&mut self) {
         self.quiet_since = Instant::now();
     }
 
@@ -234,6 +243,16 @@ mod tests {
         reading.observe(&fetched_to_end(), false);
         reading.observe(&fetched_to_end(), false);
         assert!(reading.is_at_end());
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_is_no_silence() {
+        let mut reading = reading_at(40);
+        reading.quiet_since = Instant::now().checked_sub(QUIET).unwrap();
+        reading.has_records_waiting();
+        assert_eq!(reading.observe(&fetched_to_end(), false), Some(60));
+        assert_eq!(reading.observe(&fetched_to_end(), false), Some(60));
+        assert!(!reading.is_at_end());
     }
 
     #[test]

@@ -38,4 +38,5 @@ mod sides;
 mod store;
 mod sweep;
 mod traces;
+mod turns;
 mod verify;
