@@ -19,8 +19,8 @@ use crate::{
 const AS_THE_PROGRAM: [(&str, &str); 5] = [
     ("queued.max.messages.kbytes", "12288"),
     ("max.partition.fetch.bytes", "131072"),
-    ("fetch.max.bytes", "524288"),
-    ("message.max.bytes", "524288"),
+    ("fetch.max.bytes", "262144"),
+    ("message.max.bytes", "262144"),
     ("fetch.queue.backoff.ms", "10"),
 ];
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// About how much memory the sessions take at most.
-const MAX_BYTES: usize = 20 << 20;
+const MAX_BYTES: usize = 16 << 20;
 /// About how much a session takes beside its state and its keys.
 const SESSION_BYTES: usize = 500;
 /// A larger state, as JSON, isn't kept: a working directory may have any length.

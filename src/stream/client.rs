@@ -26,6 +26,22 @@ pub(crate) fn base(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
+/// The same for a consumer, with what it prefers.
+pub(crate) fn consumer(config: &KafkaConfig, preferred: &[(&str, &str)]) -> ClientConfig {
+    let mut client = base(config);
+    for (property, value) in preferred {
+        prefer(&mut client, property, value);
+    }
+    // `message.max.bytes` is about what is sent, and librdkafka still refuses a smaller `fetch.max.bytes` that was set.
+    if let Some(fetched) = client.get("fetch.max.bytes").and_then(|bytes| bytes.parse::<u32>().ok()) {
+        client.set("message.max.bytes", fetched.min(MESSAGE_MAX_BYTES).to_string());
+    }
+    client
+}
+
+/// librdkafka's default.
+const MESSAGE_MAX_BYTES: u32 = 1_000_000;
+
 /// Sets a property unless the user did.
 pub(crate) fn prefer(client: &mut ClientConfig, property: &str, value: &str) {
     if client.get(property).is_none() {
@@ -104,7 +120,21 @@ impl ConsumerContext for LogToTracing {}
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::consumer::BaseConsumer;
+
     use super::*;
+    use crate::config::{Config, Sources};
+
+    #[test]
+    fn a_consumer_may_fetch_less_at_once_than_may_be_sent_at_once() {
+        let flags = ["kafka.client.fetch.max.bytes=100000", "kafka.client.message.max.bytes=16000000"];
+        let flags = flags.map(str::to_owned).to_vec();
+        let kafka = Config::load(Sources { flags, ..Sources::default() }).unwrap().kafka;
+        let mut settings = consumer(&kafka, &[("fetch.max.bytes", "200000")]);
+        settings.set("group.id", "g");
+        assert!(settings.create_with_context::<_, BaseConsumer<LogToTracing>>(LogToTracing::default()).is_ok());
+        assert_eq!(settings.get("fetch.max.bytes"), Some("100000"), "the user's");
+    }
 
     #[test]
     fn each_error_is_said_once_in_ten_seconds() {

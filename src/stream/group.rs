@@ -30,7 +30,8 @@ pub struct GroupMember {
 /// # Errors
 /// If no broker answers.
 pub fn group_members(config: &KafkaConfig, timeout: Duration) -> Result<Option<BTreeSet<GroupMember>>, StreamError> {
-    let consumer: BaseConsumer<LogToTracing> = client::base(config).create_with_context(LogToTracing::default())?;
+    let consumer: BaseConsumer<LogToTracing> =
+        client::consumer(config, &[]).create_with_context(LogToTracing::default())?;
     let listed = consumer.fetch_group_list(Some(&config.group_id), timeout)?;
     let group = listed.groups().iter().find(|group| group.name() == config.group_id);
     let member =

@@ -44,7 +44,7 @@ pub fn log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<LogEnds>,
 /// If the broker doesn't answer.
 pub fn known_log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<KnownLogEnds>, StreamError> {
     let described = super::topics::describe_topics(config, &config.topics, timeout)?;
-    let mut settings = client::base(config);
+    let mut settings = client::consumer(config, &[]);
     settings.set("group.id", &config.group_id).set("enable.auto.commit", "false");
     let consumer: BaseConsumer<LogToTracing> = settings.create_with_context(LogToTracing::default())?;
     let partitions: Vec<TopicPartition> = described

@@ -25,7 +25,7 @@ use crate::{
 };
 
 use super::{
-    client::{self, LogToTracing, prefer},
+    client::{self, LogToTracing},
     error::StreamError,
     log_ends::LogEnds,
     log_reader::{LogRange, read_messages},
@@ -47,9 +47,8 @@ pub(super) fn exact_log_ends<'e>(
     if ends.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut settings = client::base(config);
-    prefer(&mut settings, "allow.auto.create.topics", "false");
-    prefer(&mut settings, "fetch.wait.max.ms", "25");
+    let preferred = [("allow.auto.create.topics", "false"), ("fetch.wait.max.ms", "25")];
+    let mut settings = client::consumer(config, &preferred);
     settings
         .set("group.id", format!("sessionfold-reader-{}", Uuid::now_v7()))
         .set("enable.auto.commit", "false")
@@ -129,7 +128,7 @@ pub fn offsets_at(
         )?;
     }
     let consumer: BaseConsumer<LogToTracing> =
-        client::base(config).set("group.id", &config.group_id).create_with_context(LogToTracing::default())?;
+        client::consumer(config, &[]).set("group.id", &config.group_id).create_with_context(LogToTracing::default())?;
     let answered = consumer.offsets_for_times(asked, timeout)?;
     let mut found = ends.clone();
     for (partition, place) in &mut found {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    client::{self, LogToTracing, prefer},
+    client::{self, LogToTracing},
     error::StreamError,
     wire,
 };
@@ -79,6 +79,10 @@ pub(super) fn read_messages(
     Ok(())
 }
 
+/// Settings unless the user has others.
+const PREFERRED: [(&str, &str); 3] =
+    [("queued.max.messages.kbytes", "16384"), ("fetch.queue.backoff.ms", "10"), ("allow.auto.create.topics", "false")];
+
 struct TopicReader<'r> {
     consumer: BaseConsumer<LogToTracing>,
     /// By number: what isn't read to its end.
@@ -87,10 +91,7 @@ struct TopicReader<'r> {
 
 impl<'r> TopicReader<'r> {
     fn open(config: &KafkaConfig, ranges: &[&'r LogRange]) -> Result<Self, StreamError> {
-        let mut settings = client::base(config);
-        prefer(&mut settings, "queued.max.messages.kbytes", "16384");
-        prefer(&mut settings, "fetch.queue.backoff.ms", "10");
-        prefer(&mut settings, "allow.auto.create.topics", "false");
+        let mut settings = client::consumer(config, &PREFERRED);
         settings
             // librdkafka asks for one. Nobody joins it.
             .set("group.id", format!("sessionfold-reader-{}", Uuid::now_v7()))

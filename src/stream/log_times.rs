@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    client::{self, LogToTracing, prefer},
+    client::{self, LogToTracing},
     error::StreamError,
     wire,
 };
@@ -38,10 +38,9 @@ pub fn record_times(
     if offsets.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut settings = client::base(config);
     // One record of each partition is wanted.
-    prefer(&mut settings, "queued.max.messages.kbytes", "1024");
-    prefer(&mut settings, "fetch.message.max.bytes", "16384");
+    let little = [("queued.max.messages.kbytes", "1024"), ("fetch.message.max.bytes", "16384")];
+    let mut settings = client::consumer(config, &little);
     settings
         // librdkafka asks for one. Nobody joins it.
         .set("group.id", format!("sessionfold-offsets-{}", Uuid::now_v7()))

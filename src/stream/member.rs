@@ -4,35 +4,36 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use uuid::Uuid;
 
 use super::{
-    client::{base, prefer},
+    client::consumer,
     error::StreamError,
     options::{ConsumerOptions, Membership, Until},
     rebalance::Callbacks,
 };
 
+/// Settings unless the user has others.
+const PREFERRED: [(&str, &str); 7] = [
+    // Keeps a partition number of all topics, and so a session, with one member.
+    ("partition.assignment.strategy", "range"),
+    // What librdkafka fetches ahead of each partition lies in memory, until its turn comes.
+    ("queued.max.messages.kbytes", "512"),
+    // That limit is looked at before a fetch, and not during it: a partition may answer with so much, or with one whole
+    // batch of its producer, which compression makes several times as much.
+    ("max.partition.fetch.bytes", "131072"),
+    // Small for the sake of brokers that don't keep to that: no partition gets far ahead of the others.
+    ("fetch.max.bytes", "262144"),
+    // How long fetching rests once the limit is reached. The default of a second starves a consumer that takes in the
+    // whole limit in less.
+    ("fetch.queue.backoff.ms", "10"),
+    // A broker should answer a fetch as soon as there is a record, but not all do before this time is over. Where nothing
+    // comes it is asked 40 times a second.
+    ("fetch.wait.max.ms", "25"),
+    ("allow.auto.create.topics", "false"),
+];
+
 /// A consumer whose reading starts where it is told to. Partitions are granted to it by the group, or now.
 pub(super) fn join(options: &ConsumerOptions, callbacks: Callbacks) -> Result<BaseConsumer<Callbacks>, StreamError> {
     let config = &options.kafka;
-    let mut client = base(config);
-    // Keeps a partition number of all topics, and so a session, with one member.
-    prefer(&mut client, "partition.assignment.strategy", "range");
-    // What librdkafka fetches ahead of each partition lies in memory, until its turn comes.
-    prefer(&mut client, "queued.max.messages.kbytes", "512");
-    // That limit is looked at before a fetch, and not during it: a partition may answer with so much, or with one whole
-    // batch of its producer, which compression makes several times as much.
-    prefer(&mut client, "max.partition.fetch.bytes", "131072");
-    // For brokers that don't keep to the partition's limit: small, so that none of them gets far ahead of the others.
-    prefer(&mut client, "fetch.max.bytes", "524288");
-    // Of what is sent, which is little; but librdkafka refuses a fetch.max.bytes below it.
-    let fetched = client.get("fetch.max.bytes").unwrap_or_default().to_owned();
-    client.set("message.max.bytes", fetched);
-    // How long fetching rests once that limit is reached. The default of a second starves a consumer that takes in the
-    // whole limit in less.
-    prefer(&mut client, "fetch.queue.backoff.ms", "10");
-    // A broker should answer a fetch as soon as there is a record, but not all do before this time is over. Where nothing
-    // comes it is asked 40 times a second.
-    prefer(&mut client, "fetch.wait.max.ms", "25");
-    prefer(&mut client, "allow.auto.create.topics", "false");
+    let mut client = consumer(config, &PREFERRED);
     client
         .set("group.id", group_id(options))
         .set("enable.auto.commit", "false")
@@ -42,17 +43,17 @@ pub(super) fn join(options: &ConsumerOptions, callbacks: Callbacks) -> Result<Ba
         .set("statistics.interval.ms", if options.until == Until::Drained { "200" } else { "1000" })
         // Every assignment names its offset. One outside the log is an error, which somebody has to decide.
         .set("auto.offset.reset", "error");
-    let consumer: BaseConsumer<Callbacks> = client.create_with_context(callbacks)?;
+    let member: BaseConsumer<Callbacks> = client.create_with_context(callbacks)?;
     match &options.membership {
         Membership::Group => {
             let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-            consumer.subscribe(&topics).map_err(StreamError::Subscribe)?;
+            member.subscribe(&topics).map_err(StreamError::Subscribe)?;
         }
         Membership::Alone(ranges) => {
-            consumer.context().grant_alone(ranges.iter().map(|range| range.partition.clone()).collect());
+            member.context().grant_alone(ranges.iter().map(|range| range.partition.clone()).collect());
         }
     }
-    Ok(consumer)
+    Ok(member)
 }
 
 /// librdkafka asks for one, also where nobody joins it.

@@ -53,7 +53,7 @@ pub fn describe_topics(
     names: &[String],
     timeout: Duration,
 ) -> Result<Vec<(String, Option<usize>)>, StreamError> {
-    let mut settings = client::base(config);
+    let mut settings = client::consumer(config, &[]);
     settings.set("allow.auto.create.topics", "false");
     let consumer = BaseConsumer::from_config_and_context(&settings, LogToTracing::default())?;
     let deadline = Instant::now() + timeout;
