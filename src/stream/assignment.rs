@@ -171,7 +171,6 @@ impl Poller {
     pub(super) fn give_up(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             self.readings.remove(partition);
-            self.queues.close(partition);
             self.consumer.context().mark_stopped(partition);
         }
         let given_up = match self.consumer.rebalance_protocol() {
@@ -181,6 +180,7 @@ impl Poller {
         if let Err(error) = given_up {
             tracing::debug!(%error, "a rebalance is about to give the partitions up");
         }
+        partitions.iter().for_each(|partition| self.queues.close(partition));
     }
 
     fn grant_anew(&mut self, partitions: Vec<TopicPartition>) {

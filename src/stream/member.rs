@@ -3,6 +3,8 @@
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use uuid::Uuid;
 
+use crate::config::KafkaConfig;
+
 use super::{
     client::consumer,
     error::StreamError,
@@ -29,6 +31,12 @@ const PREFERRED: [(&str, &str); 7] = [
     ("fetch.wait.max.ms", "25"),
     ("allow.auto.create.topics", "false"),
 ];
+
+/// From how many bytes on librdkafka fetches no more of a partition.
+pub(super) fn most_fetched_ahead(config: &KafkaConfig) -> u64 {
+    let kibibytes = consumer(config, &PREFERRED).get("queued.max.messages.kbytes").and_then(|limit| limit.parse().ok());
+    kibibytes.map_or(u64::MAX, |kibibytes: u64| kibibytes.saturating_mul(1024))
+}
 
 /// A consumer whose reading starts where it is told to. Partitions are granted to it by the group, or now.
 pub(super) fn join(options: &ConsumerOptions, callbacks: Callbacks) -> Result<BaseConsumer<Callbacks>, StreamError> {

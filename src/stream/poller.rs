@@ -16,7 +16,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
-    statistics::Broker,
+    statistics::{Broker, Partition},
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -68,6 +68,8 @@ pub(super) struct Poller {
     pub(super) kept_before: HashMap<TopicPartition, NextOffset>,
     /// Where reading ends, where it isn't the log's end.
     pub(super) ends: HashMap<TopicPartition, NextOffset>,
+    /// In bytes, of each partition.
+    most_fetched_ahead: u64,
     pace: Option<Pace>,
     /// The pace kept records waiting since the last statistics.
     held_back: bool,
@@ -114,6 +116,7 @@ impl Poller {
             keep_records: options.keep_records,
             kept_before: HashMap::new(),
             ends: ranges.into_iter().map(|range| (range.partition, range.to)).collect(),
+            most_fetched_ahead: member::most_fetched_ahead(&options.kafka),
             pace: options.rate.map(Pace::new),
             held_back: false,
             lanes,
@@ -200,36 +203,47 @@ impl Poller {
     fn poll(&mut self) {
         // A batch that is due and finds no room must not make the thread spin.
         let timeout = self.lanes.time_left().map_or(POLL, |left| left.clamp(LEAST_POLL, POLL));
-        self.serve_group();
+        let mut came = self.serve_group();
+        // Those that have piled up are old, but for the last.
+        let mut statistics = None;
+        while let Some(latest) = self.consumer.context().take_statistics() {
+            statistics = Some(latest);
+            came |= self.serve_group();
+        }
         self.forget_revoked();
         // What was fetched already is taken in one go: what else there is to do in a turn takes time, too.
         let most = self.pace.as_mut().map_or(BURST, |pace| pace.allowed().min(BURST));
         if most == 0 {
             self.held_back = true;
             std::thread::sleep(timeout);
-        } else if !self.take(most) {
+        } else if !self.take(most) && !came {
             // A record that has come meanwhile has left its mark, by which this returns at once.
             std::thread::park_timeout(timeout);
         }
         self.stop_fetching_what_is_finished();
-        if let Some(statistics) = self.consumer.context().take_statistics() {
+        if let Some(statistics) = statistics {
             self.observe(&statistics);
             // Should librdkafka once not say that something has come, it is found all the same.
             self.queues.ask_all();
         }
     }
 
-    /// Lets librdkafka tell of the group, of statistics and of errors. Records come by the partitions' own queues.
-    fn serve_group(&mut self) {
+    /// Lets librdkafka tell of the group and of errors. Records come by the partitions' own queues, but for those of a
+    /// topic that was missing and is there again. True where there was one.
+    fn serve_group(&mut self) -> bool {
         match self.consumer.poll(Duration::ZERO) {
             Some(Ok(message)) => {
                 let partition = TopicPartition::new(message.topic(), message.partition());
                 if let Some(reading) = self.readings.get_mut(&partition) {
                     receive(&message, reading, &mut self.lanes, &self.decoder, self.keep_records, &self.progress);
                 }
+                true
             }
-            Some(Err(error)) => self.on_error(&error),
-            None => (),
+            Some(Err(error)) => {
+                self.on_error(&error);
+                false
+            }
+            None => false,
         }
     }
 
@@ -380,7 +394,8 @@ impl Poller {
             let connected = seen.is_some_and(|seen| {
                 statistics.brokers.values().any(|broker| broker.nodeid == seen.leader && is_up(broker))
             });
-            let lag = seen.and_then(|seen| reading.observe(seen, paused));
+            let is_full = |seen: &Partition| seen.fetchq_size >= self.most_fetched_ahead;
+            let lag = seen.and_then(|seen| reading.observe(seen, paused || is_full(seen)));
             standing.partitions.insert(partition.clone(), reading.standing(seen, lag, connected));
             let Some(seen) = seen else { continue };
             if lag.is_some() && connected {

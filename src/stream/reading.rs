@@ -149,7 +149,7 @@ impl Reading {
     /// Where the log ends, as librdkafka says. The position, where what follows it is nothing that a consumer sees.
     ///
     /// None where that may be old: librdkafka keeps an end from an earlier assignment until the next fetch, and a
-    /// partition that is halted or paused isn't fetched.
+    /// partition that is halted or paused isn't fetched, nor is one of which enough waits for its turn.
     pub(super) fn end_of_log(&self, seen: &Partition) -> Option<NextOffset> {
         let is_known = !self.halted && self.observed >= 2 && self.position.get() <= seen.hi_offset;
         let end = if self.is_at_end() { self.position } else { NextOffset::new(seen.hi_offset) };
@@ -181,11 +181,11 @@ impl Reading {
     /// Its end and watermarks are those of fetch responses. What was fetched may not have been received yet, and is
     /// thrown away by a pause, so the end is reached when the position is there. The last records of a log can be ones
     /// that no consumer sees (the marks of transactions): then the position stays short of the end, and silence decides.
-    pub(super) fn observe(&mut self, seen: &Partition, paused: bool) -> Option<u64> {
-        if paused {
+    pub(super) fn observe(&mut self, seen: &Partition, not_fetched: bool) -> Option<u64> {
+        if not_fetched {
             self.quiet_since = Instant::now();
         }
-        self.observed = if paused { 0 } else { self.observed.saturating_add(1) };
+        self.observed = if not_fetched { 0 } else { self.observed.saturating_add(1) };
         let fetched_to_end = seen.eof_offset >= 0 && seen.eof_offset == seen.next_offset;
         let received = self.position.get() >= seen.eof_offset || self.quiet_since.elapsed() >= QUIET;
         self.seen_at_end = if fetched_to_end && received { self.seen_at_end.saturating_add(1) } else { 0 };

@@ -82,8 +82,12 @@ impl Queues {
         self.queues.insert(partition.clone(), Queue { messages, waiting, place });
     }
 
+    /// After the partition was given up.
     pub(super) fn close(&mut self, partition: &TopicPartition) {
-        self.queues.remove(partition);
+        if let Some(queue) = self.queues.remove(partition) {
+            // What it still holds is void, and librdkafka lets go of it when it is asked for the next message.
+            let _ = queue.take();
+        }
     }
 
     /// Whether messages of it may have been fetched that nobody has taken.
