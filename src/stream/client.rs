@@ -15,7 +15,7 @@ use rdkafka::{
 use crate::config::KafkaConfig;
 
 /// Where the brokers are and who asks, with the user's own properties. Settings on which a guarantee rests are set over
-/// these; mere preferences with [`prefer`].
+/// these; mere preferences with [`preferring`].
 pub(crate) fn base(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("client.id", "sessionfold");
@@ -26,15 +26,13 @@ pub(crate) fn base(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
-/// The same for a consumer, with what it prefers.
-pub(crate) fn consumer(config: &KafkaConfig, preferred: &[(&str, &str)]) -> ClientConfig {
+/// The same with properties that hold unless the user has others.
+pub(crate) fn preferring(config: &KafkaConfig, preferred: &[(&str, &str)]) -> ClientConfig {
     let mut client = base(config);
     for (property, value) in preferred {
-        prefer(&mut client, property, value);
-    }
-    // `message.max.bytes` is about what is sent, and librdkafka still refuses a smaller `fetch.max.bytes` that was set.
-    if let Some(fetched) = client.get("fetch.max.bytes").and_then(|bytes| bytes.parse::<u32>().ok()) {
-        client.set("message.max.bytes", fetched.min(MESSAGE_MAX_BYTES).to_string());
+        if client.get(property).is_none() {
+            client.set(*property, *value);
+        }
     }
     client
 }
@@ -42,11 +40,14 @@ pub(crate) fn consumer(config: &KafkaConfig, preferred: &[(&str, &str)]) -> Clie
 /// librdkafka's default.
 const MESSAGE_MAX_BYTES: u32 = 1_000_000;
 
-/// Sets a property unless the user did.
-pub(crate) fn prefer(client: &mut ClientConfig, property: &str, value: &str) {
-    if client.get(property).is_none() {
-        client.set(property, value);
+/// The same for a consumer.
+pub(crate) fn consumer(config: &KafkaConfig, preferred: &[(&str, &str)]) -> ClientConfig {
+    let mut client = preferring(config, preferred);
+    // `message.max.bytes` is about what is sent, and librdkafka still refuses a smaller `fetch.max.bytes` that was set.
+    if let Some(fetched) = client.get("fetch.max.bytes").and_then(|bytes| bytes.parse::<u32>().ok()) {
+        client.set("message.max.bytes", fetched.min(MESSAGE_MAX_BYTES).to_string());
     }
+    client
 }
 
 /// The same error is said once in this time: a broker that is away fails several times a second.

@@ -123,10 +123,7 @@ fn undelivered(error: &KafkaError) -> Undelivered {
 }
 
 fn settings(config: &KafkaConfig, acks: Acks) -> ClientConfig {
-    let mut settings = client::base(config);
-    for (property, value) in PREFERRED {
-        client::prefer(&mut settings, property, value);
-    }
+    let mut settings = client::preferring(config, &PREFERRED);
     settings.set("acks", acks.as_str());
     // With it a retry that the broker took before neither doubles a record nor puts it behind later ones.
     settings.set("enable.idempotence", if acks == Acks::All { "true" } else { "false" });

@@ -74,10 +74,7 @@ impl Producer {
     /// # Errors
     /// If librdkafka refuses the settings.
     pub fn new(config: &KafkaConfig) -> Result<Self, StreamError> {
-        let mut settings = client::base(config);
-        for (property, value) in PREFERRED {
-            client::prefer(&mut settings, property, value);
-        }
+        let settings = client::preferring(config, &PREFERRED);
         Ok(Self { inner: ThreadedProducer::from_config_and_context(&settings, Reports::default())? })
     }
 
