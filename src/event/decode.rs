@@ -1,13 +1,14 @@
 //! One record's bytes to an event, a kind to ignore, or a refusal. The checks run in the order of the route: size,
 //! JSON, shape and kind, version, source and fields, time. The first that fails is the reason.
 
-use std::{borrow::Cow, collections::HashSet, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     Body, Ended, Event, Prompt, Started, Tool,
     fields::Fields,
-    json::{self, Json},
+    json::{self, Json, Members, Name},
     kind::{EndReason, EventKind, HookSource},
+    member::{Member, MemberSet},
     refusal::{Reason, Refusal},
     time::RecordTimestamp,
 };
@@ -52,15 +53,25 @@ impl Default for Decoder {
 const SOURCE: &str = "omniclaude";
 pub(super) const SCHEMA_VERSION: &str = "1.0.0";
 
-const ENVELOPE: &[&str] = &["event_type", "schema_version", "source", "payload"];
-const COMMON: &[&str] =
-    &["entity_id", "session_id", "correlation_id", "causation_id", "emitted_at", "task_id", "action_description"];
+const ENVELOPE: MemberSet = MemberSet::of(&[Member::EventType, Member::SchemaVersion, Member::Source, Member::Payload]);
+const COMMON: MemberSet = MemberSet::of(&[
+    Member::EntityId,
+    Member::SessionId,
+    Member::CorrelationId,
+    Member::CausationId,
+    Member::EmittedAt,
+    Member::TaskId,
+    Member::ActionDescription,
+]);
+const STARTED: MemberSet = MemberSet::of(&[Member::WorkingDirectory, Member::GitBranch, Member::HookSource]);
+const ENDED: MemberSet = MemberSet::of(&[Member::Reason, Member::DurationSeconds, Member::ToolsUsedCount]);
+const PROMPT: MemberSet =
+    MemberSet::of(&[Member::PromptId, Member::PromptPreview, Member::PromptLength, Member::DetectedIntent]);
+const TOOL: MemberSet =
+    MemberSet::of(&[Member::ToolExecutionId, Member::ToolName, Member::Success, Member::DurationMs, Member::Summary]);
 
-const TASK_ID: &str = "task_id";
 const ACTION_DESCRIPTION_CHARS: usize = 160;
 const SUMMARY_CHARS: usize = 500;
-
-type Members<'a> = Vec<(Cow<'a, str>, Json<'a>)>;
 
 impl Decoder {
     pub fn decode(&self, record: WireRecord<'_>) -> Decoded {
@@ -77,7 +88,8 @@ impl Decoder {
         let Json::Object(members) = json else {
             return Err(Refusal::new(Reason::Schema, "expected an object"));
         };
-        let is_envelope = members.iter().any(|(name, _)| name == "event_type" || name == "payload");
+        let is_envelope =
+            members.iter().any(|(name, _)| matches!(name, Name::Known(Member::EventType | Member::Payload)));
         let name = if is_envelope { kind_of_envelope(&members)? } else { kind_of_header(record.kind_header)? };
         let Some(kind) = EventKind::from_name(name) else {
             return if self.ignored_kinds.contains(name) { Ok(None) } else { Err(unknown_kind(is_envelope)) };
@@ -123,7 +135,7 @@ fn unknown_kind(is_envelope: bool) -> Refusal {
 
 /// The kind is judged before everything else in the envelope, so that kinds to ignore may have any shape.
 fn kind_of_envelope<'a>(members: &'a Members<'_>) -> Result<&'a str, Refusal> {
-    let mut kinds = members.iter().filter(|(name, _)| name == "event_type");
+    let mut kinds = members.iter().filter(|(name, _)| *name == Name::Known(Member::EventType));
     match (kinds.next(), kinds.next()) {
         (Some((_, Json::String(kind))), None) => Ok(kind),
         (Some(_), None) => Err(Refusal::schema("event_type", "expected a string")),
@@ -142,23 +154,23 @@ fn kind_of_header(header: Option<Option<&[u8]>>) -> Result<&str, Refusal> {
 /// Checks version and source, and hands out the payload's members.
 fn open_envelope<'a>(text: &'a str, members: Members<'a>) -> Result<Members<'a>, Refusal> {
     check_version(&members)?;
-    let mut envelope = Fields::new(text, "", members, &[ENVELOPE])?;
-    match envelope.take("source") {
+    let mut envelope = Fields::new(text, "", members, ENVELOPE)?;
+    match envelope.take(Member::Source) {
         None => {}
         Some(Json::String(source)) if source == SOURCE => {}
-        Some(_) => return Err(envelope.refuse("source", "expected \"omniclaude\"")),
+        Some(_) => return Err(envelope.refuse(Member::Source, "expected \"omniclaude\"")),
     }
-    match envelope.take("payload") {
+    match envelope.take(Member::Payload) {
         Some(Json::Object(members)) => Ok(members),
-        Some(_) => Err(envelope.refuse("payload", "expected an object")),
-        None => Err(envelope.refuse("payload", "missing member")),
+        Some(_) => Err(envelope.refuse(Member::Payload, "expected an object")),
+        None => Err(envelope.refuse(Member::Payload, "missing member")),
     }
 }
 
 /// Of a repeated version any is at fault; that it is repeated is seen with the other members.
 fn check_version(members: &Members<'_>) -> Result<(), Refusal> {
     const PATH: &str = "schema_version";
-    match members.iter().find(|(name, _)| name == PATH).map(|(_, version)| version) {
+    match members.iter().find(|(name, _)| *name == Name::Known(Member::SchemaVersion)).map(|(_, version)| version) {
         None => Ok(()),
         Some(Json::String(version)) if version == SCHEMA_VERSION => Ok(()),
         Some(Json::String(_)) => {
@@ -174,21 +186,21 @@ fn read_payload<'a>(
     kind: EventKind,
     members: Members<'a>,
 ) -> Result<Event, Refusal> {
-    let own: &[&str] = match kind {
-        EventKind::Started => &["working_directory", "git_branch", "hook_source"],
-        EventKind::Ended => &["reason", "duration_seconds", "tools_used_count"],
-        EventKind::Prompt => &["prompt_id", "prompt_preview", "prompt_length", "detected_intent"],
-        EventKind::Tool => &["tool_execution_id", "tool_name", "success", "duration_ms", "summary"],
+    let own = match kind {
+        EventKind::Started => STARTED,
+        EventKind::Ended => ENDED,
+        EventKind::Prompt => PROMPT,
+        EventKind::Tool => TOOL,
     };
-    let mut fields = Fields::new(text, prefix, members, &[COMMON, own])?;
+    let mut fields = Fields::new(text, prefix, members, COMMON.and(own))?;
     Ok(Event {
-        entity_id: fields.uuid("entity_id")?,
-        session_id: fields.session_id("session_id")?,
-        correlation_id: fields.uuid("correlation_id")?,
-        causation_id: fields.uuid("causation_id")?,
-        emitted_at: fields.time("emitted_at")?,
-        task_id: fields.nullable_text(TASK_ID)?,
-        action_description: fields.redacted_or_empty("action_description", ACTION_DESCRIPTION_CHARS)?,
+        entity_id: fields.uuid(Member::EntityId)?,
+        session_id: fields.session_id(Member::SessionId)?,
+        correlation_id: fields.uuid(Member::CorrelationId)?,
+        causation_id: fields.uuid(Member::CausationId)?,
+        emitted_at: fields.time(Member::EmittedAt)?,
+        task_id: fields.nullable_text(Member::TaskId)?,
+        action_description: fields.redacted_or_empty(Member::ActionDescription, ACTION_DESCRIPTION_CHARS)?,
         body: read_body(kind, &mut fields)?,
     })
 }
@@ -196,27 +208,27 @@ fn read_payload<'a>(
 fn read_body(kind: EventKind, fields: &mut Fields<'_>) -> Result<Body, Refusal> {
     Ok(match kind {
         EventKind::Started => Body::Started(Started {
-            working_directory: fields.text("working_directory")?,
-            git_branch: fields.nullable_text("git_branch")?,
-            hook_source: fields.one_of("hook_source", HookSource::ALL, HookSource::from_name)?,
+            working_directory: fields.text(Member::WorkingDirectory)?,
+            git_branch: fields.nullable_text(Member::GitBranch)?,
+            hook_source: fields.one_of(Member::HookSource, HookSource::ALL, HookSource::from_name)?,
         }),
         EventKind::Ended => Body::Ended(Ended {
-            reason: fields.one_of("reason", EndReason::ALL, EndReason::from_name)?,
-            duration_seconds: fields.nullable_duration_seconds("duration_seconds")?,
-            tools_used_count: fields.count_or_zero("tools_used_count")?,
+            reason: fields.one_of(Member::Reason, EndReason::ALL, EndReason::from_name)?,
+            duration_seconds: fields.nullable_duration_seconds(Member::DurationSeconds)?,
+            tools_used_count: fields.count_or_zero(Member::ToolsUsedCount)?,
         }),
         EventKind::Prompt => Body::Prompt(Prompt {
-            prompt_id: fields.uuid("prompt_id")?,
-            prompt_preview: fields.preview("prompt_preview")?,
-            prompt_length: fields.count("prompt_length")?,
-            detected_intent: fields.nullable_redacted("detected_intent", usize::MAX)?,
+            prompt_id: fields.uuid(Member::PromptId)?,
+            prompt_preview: fields.preview(Member::PromptPreview)?,
+            prompt_length: fields.count(Member::PromptLength)?,
+            detected_intent: fields.nullable_redacted(Member::DetectedIntent, usize::MAX)?,
         }),
         EventKind::Tool => Body::Tool(Tool {
-            tool_execution_id: fields.uuid("tool_execution_id")?,
-            tool_name: fields.text("tool_name")?,
-            success: fields.bool_or("success", true)?,
-            duration_ms: fields.nullable_duration_ms("duration_ms")?,
-            summary: fields.nullable_redacted("summary", SUMMARY_CHARS)?,
+            tool_execution_id: fields.uuid(Member::ToolExecutionId)?,
+            tool_name: fields.text(Member::ToolName)?,
+            success: fields.bool_or(Member::Success, true)?,
+            duration_ms: fields.nullable_duration_ms(Member::DurationMs)?,
+            summary: fields.nullable_redacted(Member::Summary, SUMMARY_CHARS)?,
         }),
     })
 }

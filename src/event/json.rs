@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::member::Member;
+
 /// A JSON value. What stands inside an array, or two levels down, is checked but not kept: no rule looks at it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Json<'a> {
@@ -18,7 +20,29 @@ pub(super) enum Json<'a> {
     String(Cow<'a, str>),
     Array,
     /// In the order of the text, repeated names included.
-    Object(Vec<(Cow<'a, str>, Json<'a>)>),
+    Object(Members<'a>),
+}
+
+pub(super) type Members<'a> = Vec<(Name<'a>, Json<'a>)>;
+
+/// What a member is called.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Name<'a> {
+    Known(Member),
+    Other(Cow<'a, str>),
+}
+
+impl<'a> Name<'a> {
+    fn of(name: &str, other: impl FnOnce() -> Cow<'a, str>) -> Self {
+        Member::from_name(name).map_or_else(|| Self::Other(other()), Self::Known)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Known(member) => member.as_str(),
+            Self::Other(name) => name,
+        }
+    }
 }
 
 /// A payload has about as many members as this.
@@ -48,12 +72,12 @@ pub(super) fn parse(text: &str) -> Result<Json<'_>, NotJson> {
 /// Whether the member at `path`, which was read as [`Json::NegativeZero`], is the integer `-0`.
 pub(super) fn is_written_as_integer(text: &str, path: &str) -> bool {
     use serde_json::value::RawValue;
-    type Members<'a> = std::collections::HashMap<Cow<'a, str>, &'a RawValue>;
+    type RawMembers<'a> = std::collections::HashMap<Cow<'a, str>, &'a RawValue>;
 
     let mut rest = text;
     for name in path.split('.') {
         let Some(member) =
-            serde_json::from_str::<Members<'_>>(rest).ok().and_then(|members| members.get(name).copied())
+            serde_json::from_str::<RawMembers<'_>>(rest).ok().and_then(|members| members.get(name).copied())
         else {
             return false;
         };
@@ -125,7 +149,7 @@ impl<'de> Visitor<'de> for Level {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json<'de>, A::Error> {
         let level = self.deeper()?;
         let mut members = Vec::with_capacity(if level.0 <= 2 { USUAL_MEMBERS } else { 0 });
-        while let Some(name) = entries.next_key_seed(Name)? {
+        while let Some(name) = entries.next_key_seed(NameSeed)? {
             let value = entries.next_value_seed(level)?;
             if level.0 <= 2 {
                 members.push((name, value));
@@ -135,30 +159,30 @@ impl<'de> Visitor<'de> for Level {
     }
 }
 
-/// Reads a member's name, without copying it where it has no escapes.
-struct Name;
+/// Reads a member's name, without copying it where it is known or has no escapes.
+struct NameSeed;
 
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
+impl<'de> DeserializeSeed<'de> for NameSeed {
+    type Value = Name<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name<'de>, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
+impl<'de> Visitor<'de> for NameSeed {
+    type Value = Name<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a member's name")
     }
 
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Borrowed(value))
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name::of(name, || Cow::Borrowed(name)))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(value.to_owned()))
+    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+        Ok(Name::of(name, || Cow::Owned(name.to_owned())))
     }
 }
 

@@ -1,12 +1,10 @@
 //! The closed lists of the wire: event kinds, hook sources, end reasons. All are case-sensitive.
 
-use serde::{Deserialize, Serialize};
-
 /// A closed list of names, as they stand on the wire and in the database.
 macro_rules! wire_names {
     ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::serde::Serialize, ::serde::Deserialize)]
         pub enum $name { $(#[serde(rename = $text)] $variant),+ }
 
         impl $name {
@@ -19,7 +17,7 @@ macro_rules! wire_names {
 
             /// The inverse of [`Self::as_str`]; nothing but the exact name is accepted.
             pub fn from_name(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|value| value.as_str() == name)
+                match name { $($text => Some($name::$variant),)+ _ => None }
             }
         }
 

@@ -10,6 +10,7 @@ mod encode;
 mod fields;
 mod json;
 mod kind;
+mod member;
 mod number;
 mod redact;
 mod refusal;

@@ -50,7 +50,7 @@ impl fmt::Display for SessionId {
 /// A text of `MIN` to `MAX` characters in which U+0000 was replaced by U+FFFD.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String")]
-pub struct BoundedText<const MIN: usize, const MAX: usize>(String);
+pub struct BoundedText<const MIN: usize, const MAX: usize>(Box<str>);
 
 /// A text of any length.
 pub type Text = BoundedText<0, { usize::MAX }>;
@@ -60,12 +60,12 @@ pub type ToolName = BoundedText<1, 255>;
 impl<const MIN: usize, const MAX: usize> BoundedText<MIN, MAX> {
     /// # Errors
     /// If the text has fewer than `MIN` or more than `MAX` characters.
-    pub fn parse(text: impl Into<String>) -> Result<Self, InvalidText> {
+    pub fn parse(text: impl Into<Box<str>>) -> Result<Self, InvalidText> {
         let text = text.into();
         check_length(&text, MIN, MAX)?;
         Ok(Self(match without_nul(&text) {
             Cow::Borrowed(_) => text,
-            Cow::Owned(replaced) => replaced,
+            Cow::Owned(replaced) => replaced.into(),
         }))
     }
 
@@ -84,7 +84,7 @@ impl<const MIN: usize, const MAX: usize> TryFrom<String> for BoundedText<MIN, MA
 
 /// A text in which every secret that [`redact`] knows was replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RedactedText(String);
+pub struct RedactedText(Box<str>);
 
 impl RedactedText {
     /// A preview has at most this many characters.
@@ -92,24 +92,24 @@ impl RedactedText {
 
     /// Redacts a text as received.
     pub fn of(text: &str) -> Self {
-        Self(redact(&without_nul(text)).into_owned())
+        Self(redact(&without_nul(text)).into())
     }
 
     /// Redacts a text as received, then cuts it to [`Self::PREVIEW_CHARS`]: its first 97 characters and `...`.
     pub fn preview_of(text: &str) -> Self {
-        let Self(mut redacted) = Self::of(text);
-        if redacted.chars().nth(Self::PREVIEW_CHARS).is_some() {
-            if let Some((end, _)) = redacted.char_indices().nth(Self::PREVIEW_CHARS - 3) {
-                redacted.truncate(end);
-            }
-            redacted.push_str("...");
+        let text = without_nul(text);
+        let redacted = redact(&text);
+        // Bytes are at least as many as characters, so that most texts need no counting.
+        let is_longer = redacted.len() > Self::PREVIEW_CHARS && redacted.chars().nth(Self::PREVIEW_CHARS).is_some();
+        match redacted.char_indices().nth(Self::PREVIEW_CHARS - 3) {
+            Some((end, _)) if is_longer => Self([&redacted[..end], "..."].concat().into()),
+            _ => Self(redacted.into()),
         }
-        Self(redacted)
     }
 
     /// A text that was redacted before it was stored.
     pub(crate) fn stored(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 
     pub fn as_str(&self) -> &str {

@@ -2,11 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// When an event was emitted: an instant of whole microseconds in the years 0001 to 9999 (UTC).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 pub struct EventTime(DateTime<Utc>);
 
 /// A text or an instant that is no [`EventTime`]. It never quotes the text.
@@ -54,7 +54,7 @@ impl EventTime {
     /// # Errors
     /// If the instant lies outside the years 0001 to 9999.
     pub fn from_utc(instant: DateTime<Utc>) -> Result<Self, InvalidTime> {
-        let year = chrono::Datelike::year(&instant);
+        let year = instant.year();
         let micros = DateTime::from_timestamp_micros(instant.timestamp_micros()).ok_or(InvalidTime)?;
         if (1..=9999).contains(&year) { Ok(Self(micros)) } else { Err(InvalidTime) }
     }
@@ -95,7 +95,63 @@ fn micros_of(duration: Duration) -> i128 {
 
 impl fmt::Display for EventTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+        f.write_str(Rfc3339::of(*self).as_str())
+    }
+}
+
+/// As [`fmt::Display`] writes it, and as chrono's would be serialized.
+impl Serialize for EventTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Rfc3339::of(*self).as_str())
+    }
+}
+
+/// An instant as text, `2026-03-01T09:00:00Z`, with milliseconds or microseconds where it has them. A session's state has
+/// half a dozen, which chrono's formatting would take a third of a microsecond each for.
+struct Rfc3339 {
+    text: [u8; Self::MAX_BYTES],
+    bytes: usize,
+}
+
+impl Rfc3339 {
+    const MAX_BYTES: usize = "2026-03-01T09:00:00.123456Z".len();
+
+    fn of(EventTime(instant): EventTime) -> Self {
+        let mut written = Self { text: [0; Self::MAX_BYTES], bytes: 0 };
+        written.number(instant.year().unsigned_abs(), 4);
+        for (before, number) in [
+            (b'-', instant.month()),
+            (b'-', instant.day()),
+            (b'T', instant.hour()),
+            (b':', instant.minute()),
+            (b':', instant.second()),
+        ] {
+            written.byte(before);
+            written.number(number, 2);
+        }
+        let micros = instant.timestamp_subsec_micros();
+        if micros != 0 {
+            written.byte(b'.');
+            if micros % 1_000 == 0 { written.number(micros / 1_000, 3) } else { written.number(micros, 6) }
+        }
+        written.byte(b'Z');
+        written
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.text[self.bytes] = byte;
+        self.bytes += 1;
+    }
+
+    fn number(&mut self, number: u32, digits: u32) {
+        for digit in (0..digits).rev() {
+            self.byte(b'0' + (number / 10_u32.pow(digit) % 10) as u8);
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        #[expect(clippy::expect_used, reason = "digits and punctuation")]
+        std::str::from_utf8(&self.text[..self.bytes]).expect("ASCII")
     }
 }
 
@@ -200,7 +256,23 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::SecondsFormat;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// States that are stored have times as chrono wrote them.
+        #[test]
+        fn a_time_is_written_as_chrono_writes_it(
+            seconds in -62_135_596_800_i64..253_402_300_800,
+            micros in prop_oneof![Just(0), (0_i64..1_000).prop_map(|millis| millis * 1_000), 0_i64..1_000_000],
+        ) {
+            let time = EventTime::from_utc(DateTime::from_timestamp_micros(seconds * 1_000_000 + micros).unwrap()).unwrap();
+            prop_assert_eq!(time.to_string(), time.as_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true));
+            prop_assert_eq!(serde_json::to_string(&time).unwrap(), serde_json::to_string(&time.as_utc()).unwrap());
+        }
+    }
 
     fn micros(text: &str) -> i64 {
         EventTime::parse(text).unwrap().micros_since_epoch()

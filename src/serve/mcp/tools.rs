@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::event::wire_names;

@@ -7,7 +7,6 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
 use sqlx::{Executor, PgConnection};
 
 use crate::{
