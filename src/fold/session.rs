@@ -56,7 +56,8 @@ pub enum Fate {
 /// Where a session's event of some key comes from.
 #[derive(Clone)]
 enum Origin<'e> {
-    Stored(Event),
+    /// Boxed, since the others are small and most.
+    Stored(Box<Event>),
     /// With a number that grows in the order of arrival.
     Added(usize, &'e Event),
     Replaced(&'e Event),
@@ -92,7 +93,7 @@ struct Side {
 impl<'e, S: Clone + Default + Serialize> Session<'e, S> {
     pub(super) fn open<A>(aggregators: &Aggregators<A>, standing: &mut Standing<S>, session_id: &SessionId) -> Self {
         let stored = standing.events.remove(session_id).unwrap_or_default();
-        let events = stored.into_iter().map(|(key, event)| (key, Origin::Stored(event))).collect();
+        let events = stored.into_iter().map(|(key, event)| (key, Origin::Stored(Box::new(event)))).collect();
         let loaded = standing.sessions.remove(session_id);
         let mut sides: Vec<Side> =
             aggregators.sides.open().into_iter().map(|states| Side { states, refold: false }).collect();

@@ -72,7 +72,7 @@ impl Work {
         let Some(record) = record.take() else {
             return Condemned::NotKept(self.batch.slices[*slice].lease.partition().clone());
         };
-        *content = Content::Refused { refusal, record };
+        *content = Content::Refused { refusal: Box::new(refusal), record };
         Condemned::Done
     }
 
@@ -286,7 +286,7 @@ mod tests {
     }
 
     fn bad() -> Content {
-        Content::Refused { refusal: Refusal::new(Reason::InvalidJson, "no JSON"), record: Box::default() }
+        Content::Refused { refusal: Box::new(Refusal::new(Reason::InvalidJson, "no JSON")), record: Box::default() }
     }
 
     /// These contents in turns in the partitions 0 and 1, from offset 0 on.

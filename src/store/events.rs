@@ -7,9 +7,13 @@ macro_rules! common_columns {
     };
 }
 
-macro_rules! common_types {
+/// Their values, a row at a time: in FROM, Postgres would put each array's elements into a store of its own first.
+macro_rules! common_values {
     () => {
-        "$1::text[], $2::timestamptz[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[]"
+        concat!(
+            "unnest($1::text[]), unnest($2::timestamptz[]), unnest($3::uuid[]), unnest($4::uuid[]), ",
+            "unnest($5::uuid[]), unnest($6::text[]), unnest($7::text[])",
+        )
     };
 }
 

@@ -16,7 +16,8 @@ use super::{
 
 pub(super) const INSERT: &str = "/* insert_transitions */
     INSERT INTO transitions (id, session_id, session_version, from_status, to_status, cause, payload, withheld)
-    SELECT *, $8 FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::jsonb[])";
+    SELECT unnest($1::uuid[]), unnest($2::text[]), unnest($3::bigint[]), unnest($4::text[]), unnest($5::text[]),
+        unnest($6::text[]), unnest($7::jsonb[]), $8";
 
 /// Whether others hear of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

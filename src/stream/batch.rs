@@ -57,7 +57,7 @@ pub enum Content {
     },
     Ignored,
     Refused {
-        refusal: Refusal,
+        refusal: Box<Refusal>,
         record: Box<Record>,
     },
 }
@@ -68,7 +68,7 @@ impl Content {
         match decoded {
             Decoded::Event(event) => Self::Event { event, record: keep_record.then(|| Box::new(copy())) },
             Decoded::Ignored => Self::Ignored,
-            Decoded::Refused(refusal) => Self::Refused { refusal, record: Box::new(copy()) },
+            Decoded::Refused(refusal) => Self::Refused { refusal: Box::new(refusal), record: Box::new(copy()) },
         }
     }
 }

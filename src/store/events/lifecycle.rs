@@ -34,7 +34,15 @@ macro_rules! stored_columns {
 
 macro_rules! rows {
     () => {
-        concat!("unnest(", common_types!(), ", $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::double precision[], $14::bigint[], $15::bigint[]) AS n(", stored_columns!(), ")")
+        concat!(
+            "(SELECT ",
+            common_values!(),
+            ", unnest($8::text[]), unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), ",
+            "unnest($12::text[]), unnest($13::double precision[]), unnest($14::bigint[]), ",
+            "unnest($15::bigint[])) AS n(",
+            stored_columns!(),
+            ")"
+        )
     };
 }
 

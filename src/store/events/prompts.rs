@@ -30,9 +30,10 @@ macro_rules! stored_columns {
 macro_rules! rows {
     () => {
         concat!(
-            "unnest(",
-            common_types!(),
-            ", $8::uuid[], $9::text[], $10::bigint[], $11::text[], $12::bigint[]) AS n(",
+            "(SELECT ",
+            common_values!(),
+            ", unnest($8::uuid[]), unnest($9::text[]), unnest($10::bigint[]), unnest($11::text[]), ",
+            "unnest($12::bigint[])) AS n(",
             stored_columns!(),
             ")"
         )

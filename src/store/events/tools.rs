@@ -30,9 +30,10 @@ macro_rules! stored_columns {
 macro_rules! rows {
     () => {
         concat!(
-            "unnest(",
-            common_types!(),
-            ", $8::uuid[], $9::text[], $10::boolean[], $11::int[], $12::text[], $13::bigint[]) AS n(",
+            "(SELECT ",
+            common_values!(),
+            ", unnest($8::uuid[]), unnest($9::text[]), unnest($10::boolean[]), unnest($11::int[]), ",
+            "unnest($12::text[]), unnest($13::bigint[])) AS n(",
             stored_columns!(),
             ")"
         )
