@@ -47,7 +47,7 @@ use super::{
 /// How long a turn waits for a record, and so how long a command or a rebalance may wait for its own.
 const POLL: Duration = Duration::from_millis(20);
 const LEAST_POLL: Duration = Duration::from_millis(2);
-/// How many records are taken in one turn, all of one partition.
+/// How many records are taken in one round.
 const BURST: usize = 64;
 /// How often a full batch asks whether there is room.
 const FULL: Duration = Duration::from_micros(300);
@@ -235,7 +235,8 @@ impl Poller {
             Some(Ok(message)) => {
                 let partition = TopicPartition::new(message.topic(), message.partition());
                 if let Some(reading) = self.readings.get_mut(&partition) {
-                    receive(&message, reading, &mut self.lanes, &self.decoder, self.keep_records, &self.progress);
+                    let now = Instant::now();
+                    receive(&message, reading, &mut self.lanes, &self.decoder, self.keep_records, &self.progress, now);
                 }
                 true
             }
@@ -247,20 +248,30 @@ impl Poller {
         }
     }
 
-    /// Takes up to `most` records of the partition whose turn it is. False where nothing waits.
+    /// Takes up to `most` records of the partitions whose turn it is. False where nothing waits.
     fn take(&mut self, most: usize) -> bool {
-        while let Some((partition, queue)) = self.queues.next() {
-            let Some(reading) = self.readings.get_mut(partition) else {
+        let since = Instant::now();
+        let (mut taken, mut error) = (0, None);
+        let is_room = |lanes: &Lanes, taken| taken < most && (taken == 0 || !lanes.is_full());
+        while error.is_none() && is_room(&self.lanes, taken) {
+            let Some(mut turn) = self.queues.next(!self.lanes.is_nothing_in_flight()) else { break };
+            let Some(reading) = self.readings.get_mut(turn.partition) else {
                 // It could not be started yet.
-                queue.pass_over();
+                turn.pass_over();
                 continue;
             };
-            let since = Instant::now();
-            let (mut taken, mut error) = (0, None);
-            while taken < most && (taken == 0 || !self.lanes.is_full()) {
-                match queue.take() {
+            while is_room(&self.lanes, taken) {
+                match turn.take(reading.last_record_at()) {
                     Some(Ok(message)) => {
-                        receive(&message, reading, &mut self.lanes, &self.decoder, self.keep_records, &self.progress);
+                        receive(
+                            &message,
+                            reading,
+                            &mut self.lanes,
+                            &self.decoder,
+                            self.keep_records,
+                            &self.progress,
+                            since,
+                        );
                     }
                     Some(Err(refused)) => {
                         error = Some(refused);
@@ -273,18 +284,15 @@ impl Poller {
                     pace.take();
                 }
             }
-            if taken > 0 {
-                queue.end_turn(reading.last_record_at());
-                self.progress.add_receiving_time(since.elapsed());
-            }
-            if let Some(error) = &error {
-                self.on_error(error);
-            }
-            if taken > 0 || error.is_some() {
-                return true;
-            }
+            turn.end(reading.last_record_at());
         }
-        false
+        if taken > 0 {
+            self.progress.add_receiving_time(since.elapsed());
+        }
+        if let Some(error) = &error {
+            self.on_error(error);
+        }
+        taken > 0 || error.is_some()
     }
 
     /// Hands over the batches that have to go. False while a full one must wait.
@@ -488,6 +496,7 @@ fn receive(
     decoder: &Decoder,
     keep_records: bool,
     progress: &ReadProgress,
+    now: Instant,
 ) {
     let offset = RecordOffset::new(message.offset());
     if !reading.takes(offset) {
@@ -501,5 +510,5 @@ fn receive(
     let content = Content::of(decoder.decode(wire), keep_record, || wire::record(message));
     let item = |slice| Item { slice, offset, timestamp, bytes, content };
     lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), item);
-    reading.advance(offset, timestamp);
+    reading.advance(offset, timestamp, now);
 }

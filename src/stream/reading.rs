@@ -82,12 +82,12 @@ impl Reading {
         self.last_record_at
     }
 
-    pub(super) fn advance(&mut self, record: RecordOffset, timestamp: Option<RecordTimestamp>) {
+    pub(super) fn advance(&mut self, record: RecordOffset, timestamp: Option<RecordTimestamp>, now: Instant) {
         self.last_record_at = timestamp.or(self.last_record_at);
         self.position = record.next();
         self.seen_at_end = 0;
         self.beyond_since = None;
-        self.quiet_since = Instant::now();
+        self.quiet_since = now;
     }
 
     /// Says that something was fetched of it that waits for its turn.
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn the_end_is_reached_when_two_statistics_agree_with_the_position() {
         let mut reading = reading_at(99);
-        reading.advance(RecordOffset::new(99), None);
+        reading.advance(RecordOffset::new(99), None, Instant::now());
         assert_eq!(reading.observe(&fetched_to_end(), false), Some(0));
         assert!(!reading.is_at_end());
         reading.observe(&fetched_to_end(), false);
