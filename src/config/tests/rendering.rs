@@ -33,7 +33,7 @@ fn every_rendered_value_that_is_not_the_default_names_its_origin() {
         format!("\"client.id\" = \"x\" # from file {}", file.path()),
         "max_wait = \"1s\" # from environment variable SESSIONFOLD_BATCH__MAX_WAIT".to_owned(),
         "topics = [\"a\", \"b\"] # from flag --set".to_owned(),
-        "max_bytes = 16777216".to_owned(),
+        "max_bytes = 33554432".to_owned(),
     ] {
         assert!(rendered.lines().any(|found| found == line), "{line}\n{rendered}");
     }
