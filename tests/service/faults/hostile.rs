@@ -30,7 +30,8 @@ const EMITTED_AT: &str = "2026-03-01T09:00:00Z";
 const DEFAULT_MAX_VALUE_BYTES: usize = 1 << 20;
 const DEPTH: usize = 10_000;
 const HUGE: usize = 10 << 20;
-/// Two batches of 16 MiB, 8 MiB fetched ahead, the sessions that were committed last, and what becomes of a batch on its way into the database.
+/// Two batches of 32 MiB, 12 MiB fetched ahead, the sessions that were committed last, and what becomes of a batch on its
+/// way into the database.
 const MOST_MEMORY: u64 = 300 << 20;
 
 /// A record as no well-meaning producer sends it.
