@@ -138,11 +138,19 @@ mod tests {
         assert!(matches!(redact("read the manual at https://example.com/path"), Cow::Borrowed(_)));
     }
 
-    /// Texts that a rule matches, made from its pattern.
+    /// ASCII texts that a rule matches, made from its pattern. Of what it takes beyond ASCII, two letters stand for others.
     fn secret() -> impl Strategy<Value = String> {
-        let texts_of = |rule: &Rule| {
+        let ascii = |letter: char| match letter {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            other if other.is_ascii() => other,
+            _ => 'x',
+        };
+        let texts_of = move |rule: &Rule| {
             let printable = rule.pattern.replace(r"\b", "").replace(r"\z", "").replace("(?s:.*?)", "[ -~]*");
-            string_regex(&printable).unwrap()
+            // A space beyond ASCII would become a letter.
+            let printable = printable.replace(r"\s+", " +").replace(r"\s*", " *");
+            string_regex(&printable).unwrap().prop_map(move |text| text.chars().map(ascii).collect())
         };
         Union::new(RULES.iter().map(texts_of))
     }
@@ -150,7 +158,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_text_with_a_secret_is_not_taken_for_harmless(before in "[ -~]{0,40}", secret in secret(), after in "[ -~]{0,40}") {
-            prop_assert!(ANY.is_match(&secret));
+            prop_assert!(secret.is_ascii() && ANY.is_match(&secret));
             let among_others = format!("{before}{secret}{after}");
             prop_assert!(may_hold_secret(&secret) && may_hold_secret(&among_others));
         }

@@ -20,6 +20,7 @@ mod messages;
 mod options;
 mod outbox_producer;
 mod pace;
+mod patience;
 mod poller;
 mod producer;
 mod progress;

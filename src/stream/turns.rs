@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rdkafka::{
     consumer::{BaseConsumer, base_consumer::PartitionQueue},
     error::KafkaResult,
@@ -23,23 +23,20 @@ use rdkafka::{
 
 use crate::{event::RecordTimestamp, record::TopicPartition};
 
-use super::rebalance::Callbacks;
+use super::{patience::Supply, rebalance::Callbacks};
 
 /// The most records of a turn.
 const LONG_TURN: usize = 64;
 /// A turn by time ends after as many, once another partition is further behind: a small topic's record lies far from the
-/// one before.
+/// one before. With many partitions it is longer, since each turn looks at all of them.
 const SHORT_TURN: usize = 8;
+/// How many partitions may be looked at for each record.
+const LOOKS: usize = 3;
 /// Every so many records, one turn goes by the wait. So what is new gets through while a month of old records is read,
 /// at a rate that costs the old ones little.
 const SHARE: u64 = 2_048;
 /// In a backlog whose partitions lie in one time, none is passed over for so many records.
 const PASSED_OVER: u64 = 4_096;
-/// A partition that is behind the others and of which nothing waits is fetched: the others wait for it for so long, where
-/// the pipeline has enough to do meanwhile. Else they would run hours ahead of it within a few milliseconds.
-const PATIENCE: Duration = Duration::from_millis(20);
-/// The same for one of which nothing has come yet, whatever the pipeline has to do.
-const PATIENCE_AT_FIRST: Duration = Duration::from_millis(100);
 /// Records that are younger are no backlog, and wait for nobody.
 const BACKLOG: TimeDelta = TimeDelta::minutes(1);
 /// A partition whose records wait goes first after so long, in whatever time they lie. Nothing must look as if it stood
@@ -61,8 +58,7 @@ pub(super) struct Queue {
     messages: PartitionQueue<Callbacks>,
     /// False where nothing waits. librdkafka's threads set it, and the polling thread clears it.
     waiting: Arc<AtomicBool>,
-    /// Since when nothing waits, where that is so.
-    empty_since: Option<Instant>,
+    supply: Supply,
     place: Place,
 }
 
@@ -81,8 +77,9 @@ struct Place {
 pub(super) struct Turn<'q> {
     pub(super) partition: &'q TopicPartition,
     queue: &'q mut Queue,
-    /// How far the next one has been read, where the turn goes by time.
-    until: Option<RecordTimestamp>,
+    by: By,
+    /// The least records of a turn by time.
+    short: usize,
     taken: usize,
     /// All that was fetched of it was taken.
     found_end: bool,
@@ -113,7 +110,7 @@ impl Queues {
             reader.unpark();
         });
         let place = Place { read_to: None, last_turn: Instant::now(), taken_then: self.taken };
-        self.queues.insert(partition.clone(), Queue { messages, waiting, empty_since: None, place });
+        self.queues.insert(partition.clone(), Queue { messages, waiting, supply: Supply::default(), place });
     }
 
     /// After the partition was given up.
@@ -138,38 +135,44 @@ impl Queues {
     /// being fetched. `is_busy` says that the pipeline has enough to do.
     pub(super) fn next(&mut self, is_busy: bool) -> Option<Turn<'_>> {
         let now = Instant::now();
-        let oldest_expected = self.oldest_expected(now, is_busy);
+        let held = Held::behind(self.oldest_expected(is_busy, now));
+        let short = (self.queues.len() / LOOKS).clamp(SHORT_TURN, LONG_TURN);
         let waiting = self.queues.iter_mut().filter(|(_, queue)| queue.is_waiting());
         let places = waiting.map(|(partition, queue)| (queue.place, (partition, queue)));
         let shared_at = (self.taken >= self.shared_at + SHARE).then_some(self.taken);
-        let chosen = whose_turn(places, shared_at, now)?;
-        let (partition, queue) = chosen.one;
-        if !chosen.by_time {
+        let Chosen { one: (partition, queue), by } = whose_turn(places, held, shared_at, now)?;
+        if by == By::Share {
             self.shared_at = self.taken;
-        } else if oldest_expected.is_some_and(|oldest| oldest < queue.place.read_to) && queue.place.is_in_backlog() {
-            return None;
         }
-        Some(Turn { partition, queue, until: chosen.until, taken: 0, found_end: false, taken_of_all: &mut self.taken })
+        Some(Turn { partition, queue, by, short, taken: 0, found_end: false, taken_of_all: &mut self.taken })
     }
 
     /// How far the one has been read that is furthest behind of those of which something should come soon.
-    fn oldest_expected(&self, now: Instant, is_busy: bool) -> Option<Option<RecordTimestamp>> {
+    fn oldest_expected(&self, is_busy: bool, now: Instant) -> Option<Option<RecordTimestamp>> {
         let is_expected = |queue: &&Queue| {
-            let patience = match queue.place.read_to {
-                None => PATIENCE_AT_FIRST,
-                Some(_) if is_busy => PATIENCE,
-                Some(_) => return false,
-            };
-            let for_long = |since: Instant| now.saturating_duration_since(since) >= patience;
-            !queue.is_waiting() && queue.empty_since.is_some_and(|since| !for_long(since))
+            // Without timestamps nobody knows whether it is behind.
+            let is_comparable = queue.place.read_to.is_some() || !queue.supply.has_begun();
+            is_comparable && !queue.is_waiting() && queue.supply.is_expected(is_busy, now)
         };
         self.queues.values().filter(is_expected).map(|queue| queue.place.read_to).min()
     }
 }
 
-impl Place {
-    fn is_in_backlog(&self) -> bool {
-        self.read_to.and_then(RecordTimestamp::as_utc).is_some_and(|read_to| Utc::now() - read_to > BACKLOG)
+/// Which records have to wait for a partition that is being fetched: those of a backlog that are later than its own.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    after: Option<RecordTimestamp>,
+    until: DateTime<Utc>,
+}
+
+impl Held {
+    fn behind(oldest_expected: Option<Option<RecordTimestamp>>) -> Option<Self> {
+        oldest_expected.map(|after| Self { after, until: Utc::now() - BACKLOG })
+    }
+
+    fn holds(&self, place: &Place) -> bool {
+        let is_in_backlog = place.read_to.and_then(RecordTimestamp::as_utc).is_some_and(|read_to| read_to < self.until);
+        is_in_backlog && place.read_to > self.after
     }
 }
 
@@ -193,7 +196,7 @@ impl Queue {
 impl Turn<'_> {
     /// The next message, if there is one and the turn isn't over. `read_to` is the time of the last record before.
     pub(super) fn take(&mut self, read_to: Option<RecordTimestamp>) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        if is_over(self.taken, read_to, self.until) {
+        if self.by.is_over(self.taken, self.short, read_to) {
             return None;
         }
         let message = self.queue.take();
@@ -210,7 +213,7 @@ impl Turn<'_> {
     /// `read_to` is the time of the last record.
     pub(super) fn end(self, read_to: Option<RecordTimestamp>) {
         let now = Instant::now();
-        self.queue.empty_since = self.found_end.then_some(now);
+        self.queue.supply.took(self.taken, self.found_end, now);
         if self.taken > 0 {
             *self.taken_of_all += self.taken as u64;
             self.queue.place = Place { read_to, last_turn: now, taken_then: *self.taken_of_all };
@@ -218,40 +221,65 @@ impl Turn<'_> {
     }
 }
 
-fn is_over(taken: usize, read_to: Option<RecordTimestamp>, until: Option<RecordTimestamp>) -> bool {
-    taken >= LONG_TURN || (taken >= SHORT_TURN && until.is_some_and(|until| read_to > Some(until)))
+/// Why a partition has a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// It is furthest behind. Also how far the next one has been read, if there is one.
+    Time(Option<RecordTimestamp>),
+    /// The others have passed it over.
+    Share,
+    /// It has waited for long.
+    Wait,
 }
 
+impl By {
+    fn is_over(self, taken: usize, short: usize, read_to: Option<RecordTimestamp>) -> bool {
+        let has_passed = matches!(self, By::Time(Some(next)) if read_to > Some(next));
+        taken >= LONG_TURN || (has_passed && taken >= short)
+    }
+}
+
+#[derive(Debug)]
 struct Chosen<T> {
     one: T,
-    by_time: bool,
-    /// How far the one that follows by time has been read.
-    until: Option<RecordTimestamp>,
+    by: By,
 }
 
 /// With `shared_at`, the number of records so far, a turn may go to one that was passed over.
-fn whose_turn<T>(waiting: impl Iterator<Item = (Place, T)>, shared_at: Option<u64>, now: Instant) -> Option<Chosen<T>> {
-    let is_by_time = |place: &Place| {
-        let passed_over = shared_at.is_some_and(|taken| taken >= place.taken_then + PASSED_OVER);
-        let waited = now.saturating_duration_since(place.last_turn) >= MOST_WAIT;
-        !passed_over && !waited
-    };
-    let mut first: Option<(_, T)> = None;
-    let mut until = None;
-    for (place, one) in waiting {
-        let by_time = is_by_time(&place);
-        let mut candidate = ((by_time, by_time.then_some(place.read_to), place.last_turn), one);
-        if let Some(first) = &mut first {
-            if candidate.0 < first.0 {
-                std::mem::swap(first, &mut candidate);
-            }
-            let (_, read_to, _) = candidate.0;
-            until = [until, read_to.flatten()].into_iter().flatten().min();
+fn whose_turn<T>(
+    waiting: impl Iterator<Item = (Place, T)>,
+    held: Option<Held>,
+    shared_at: Option<u64>,
+    now: Instant,
+) -> Option<Chosen<T>> {
+    let why = |place: &Place| {
+        if now.saturating_duration_since(place.last_turn) >= MOST_WAIT {
+            By::Wait
+        } else if shared_at.is_some_and(|taken| taken >= place.taken_then + PASSED_OVER) {
+            By::Share
         } else {
-            first = Some(candidate);
+            By::Time(None)
         }
+    };
+    let (mut first, mut next): (Option<(_, Place, Chosen<T>)>, Option<RecordTimestamp>) = (None, None);
+    for (place, one) in waiting {
+        let by = why(&place);
+        let by_time = by == By::Time(None);
+        if by_time && held.is_some_and(|held| held.holds(&place)) {
+            continue;
+        }
+        let mut other = ((by_time, by_time.then_some(place.read_to), place.last_turn), place, Chosen { one, by });
+        match &mut first {
+            None => {
+                first = Some(other);
+                continue;
+            }
+            Some(first) if other.0 < first.0 => std::mem::swap(first, &mut other),
+            Some(_) => {}
+        }
+        next = [next, other.1.read_to].into_iter().flatten().min();
     }
-    first.map(|((by_time, _, _), one)| Chosen { one, by_time, until: until.filter(|_| by_time) })
+    first.map(|(_, _, Chosen { one, by })| Chosen { one, by: if by == By::Time(None) { By::Time(next) } else { by } })
 }
 
 #[cfg(test)]
@@ -265,62 +293,94 @@ mod tests {
         RecordTimestamp::from_millis(millis)
     }
 
-    /// Whose turn it is, and until when.
-    fn turn_of(stood: &[Stood], is_share: bool) -> Option<(&'static str, Option<RecordTimestamp>)> {
+    /// Whose turn it is, and why.
+    fn turn_of(stood: &[Stood], held: Option<Held>, is_share: bool) -> Option<(&'static str, By)> {
         const TAKEN: u64 = 1 << 20;
         let now = Instant::now();
         let place = |&Stood(name, read_to, waited, others)| {
             let last_turn = now.checked_sub(Duration::from_millis(waited)).unwrap();
             (Place { read_to: read_to.and_then(time), last_turn, taken_then: TAKEN - others }, name)
         };
-        let chosen = whose_turn(stood.iter().map(place), is_share.then_some(TAKEN), now);
-        chosen.map(|chosen| (chosen.one, chosen.until))
+        let chosen = whose_turn(stood.iter().map(place), held, is_share.then_some(TAKEN), now);
+        chosen.map(|chosen| (chosen.one, chosen.by))
+    }
+
+    fn by_time(next: i64) -> By {
+        By::Time(time(next))
     }
 
     #[test]
     fn who_is_furthest_behind_in_time_goes_first_until_it_has_passed_the_next() {
         let stood = [Stood("noon", Some(12), 3, 0), Stood("dawn", Some(6), 1, 0), Stood("dusk", Some(18), 9, 0)];
-        assert_eq!(turn_of(&stood, false), Some(("dawn", time(12))));
-        assert_eq!(turn_of(&stood[2..], false), Some(("dusk", None)));
-        assert_eq!(turn_of(&[], false), None);
+        assert_eq!(turn_of(&stood, None, false), Some(("dawn", by_time(12))));
+        assert_eq!(turn_of(&stood[2..], None, false), Some(("dusk", By::Time(None))));
+        assert_eq!(turn_of(&[], None, false), None);
     }
 
     #[test]
     fn a_turn_by_time_has_a_few_records_and_more_while_nobody_else_is_further_behind() {
-        assert!(!is_over(SHORT_TURN - 1, time(13), time(12)));
-        assert!(is_over(SHORT_TURN, time(13), time(12)));
-        assert!(!is_over(LONG_TURN - 1, time(12), time(12)));
-        assert!(!is_over(LONG_TURN - 1, time(13), None));
-        assert!(is_over(LONG_TURN, time(12), time(12)));
+        let is_over = |by: By, taken, read_to| by.is_over(taken, SHORT_TURN, time(read_to));
+        assert!(!is_over(by_time(12), SHORT_TURN - 1, 13));
+        assert!(is_over(by_time(12), SHORT_TURN, 13));
+        assert!(!is_over(by_time(12), LONG_TURN - 1, 12));
+        assert!(is_over(by_time(12), LONG_TURN, 12));
+        for by in [By::Time(None), By::Share, By::Wait] {
+            assert!(!is_over(by, LONG_TURN - 1, 13));
+            assert!(is_over(by, LONG_TURN, 13));
+        }
     }
 
     #[test]
     fn of_two_that_are_equally_far_the_one_goes_first_whose_last_turn_is_longer_ago() {
         let stood = [Stood("late", Some(6), 1, 0), Stood("early", Some(6), 2, 0)];
-        assert_eq!(turn_of(&stood, false), Some(("early", time(6))));
+        assert_eq!(turn_of(&stood, None, false), Some(("early", by_time(6))));
     }
 
     #[test]
     fn who_has_not_been_read_yet_goes_first_so_that_its_time_is_known() {
         let stood = [Stood("dawn", Some(6), 5, 0), Stood("new", None, 0, 0)];
-        assert_eq!(turn_of(&stood, false), Some(("new", time(6))));
+        assert_eq!(turn_of(&stood, None, false), Some(("new", by_time(6))));
     }
 
     #[test]
     fn a_share_of_the_turns_goes_to_who_was_passed_over() {
         let stood = |others| [Stood("dawn", Some(6), 1, 0), Stood("dusk", Some(18), 9, others)];
-        assert_eq!(turn_of(&stood(PASSED_OVER), true), Some(("dusk", None)));
-        assert_eq!(turn_of(&stood(PASSED_OVER), false), Some(("dawn", time(18))));
-        assert_eq!(turn_of(&stood(PASSED_OVER - 1), true), Some(("dawn", time(18))));
+        assert_eq!(turn_of(&stood(PASSED_OVER), None, true), Some(("dusk", By::Share)));
+        assert_eq!(turn_of(&stood(PASSED_OVER), None, false), Some(("dawn", by_time(18))));
+        assert_eq!(turn_of(&stood(PASSED_OVER - 1), None, true), Some(("dawn", by_time(18))));
     }
 
     #[test]
     fn who_has_waited_long_goes_first_whatever_its_time() {
         let most = u64::try_from(MOST_WAIT.as_millis()).unwrap();
         let stood = |waited| [Stood("dawn", Some(6), 1, 0), Stood("dusk", Some(18), waited, 0)];
-        assert_eq!(turn_of(&stood(most - 1), false), Some(("dawn", time(18))));
-        assert_eq!(turn_of(&stood(most), false), Some(("dusk", None)));
+        assert_eq!(turn_of(&stood(most - 1), None, false), Some(("dawn", by_time(18))));
+        assert_eq!(turn_of(&stood(most), None, false), Some(("dusk", By::Wait)));
         let both = [Stood("noon", Some(12), 2 * most, 0), Stood("dawn", Some(6), most, 0)];
-        assert_eq!(turn_of(&both, false), Some(("noon", None)));
+        assert_eq!(turn_of(&both, None, false), Some(("noon", By::Wait)));
+    }
+
+    #[test]
+    fn what_is_later_than_a_partition_that_is_being_fetched_waits_for_it() {
+        let stood = [Stood("dusk", Some(18), 1, 0), Stood("noon", Some(12), 3, 0)];
+        let held = |after| Some(Held { after, until: DateTime::UNIX_EPOCH + TimeDelta::hours(1) });
+        assert_eq!(turn_of(&stood, held(time(6)), false), None);
+        assert_eq!(turn_of(&stood, held(None), false), None, "nothing has come of it yet");
+        assert_eq!(turn_of(&stood, held(time(12)), false), Some(("noon", By::Time(None))));
+        assert_eq!(turn_of(&stood, held(time(18)), false), Some(("noon", by_time(18))));
+    }
+
+    #[test]
+    fn who_is_no_backlog_or_has_waited_long_or_was_passed_over_waits_for_nobody() {
+        let most = u64::try_from(MOST_WAIT.as_millis()).unwrap();
+        let held = Some(Held { after: time(6), until: DateTime::UNIX_EPOCH + TimeDelta::milliseconds(15) });
+        let with = |other| [Stood("noon", Some(12), 3, 0), other];
+        let young = with(Stood("young", Some(18), 1, 0));
+        assert_eq!(turn_of(&young, held, false), Some(("young", By::Time(None))));
+        assert_eq!(turn_of(&with(Stood("patient", Some(12), most, 0)), held, false), Some(("patient", By::Wait)));
+        let passed_over = with(Stood("passed over", Some(12), 1, PASSED_OVER));
+        assert_eq!(turn_of(&passed_over, held, true), Some(("passed over", By::Share)));
+        let without_time = with(Stood("without time", None, 1, 0));
+        assert_eq!(turn_of(&without_time, held, false), Some(("without time", By::Time(None))));
     }
 }

@@ -23,8 +23,9 @@ async fn of_two_topics_with_a_backlog_the_one_with_the_older_records_is_read_fir
     // A fetch brings no more than a small part of a topic.
     deployment.set("SESSIONFOLD_KAFKA__CLIENT__COMPRESSION_TYPE", "none");
     deployment.set("SESSIONFOLD_KAFKA__CLIENT__BATCH_NUM_MESSAGES", "100");
-    let older = records_from(4_000_000_000_000, |session| tool(session, 1, NOON, "Read"), "older");
-    let newer = records_from(4_100_000_000_000, |session| prompt(session, 1, NOON), "newer");
+    // Old enough for a backlog, and later than what the events say of themselves.
+    let older = records_from(1_775_000_000_000, |session| tool(session, 1, NOON, "Read"), "older");
+    let newer = records_from(1_777_600_000_000, |session| prompt(session, 1, NOON), "newer");
     deployment.send(newer.iter().chain(&older)).await;
 
     let totals = deployment.drain().await;
