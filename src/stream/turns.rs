@@ -32,7 +32,7 @@ const LONG_TURN: usize = 64;
 const SHORT_TURN: usize = 8;
 /// How many partitions may be looked at for each record.
 const LOOKS: usize = 3;
-/// Every so many records, one turn goes by the wait. So what is new gets through while a month of old records is read,
+/// Every so many records, one turn goes to a partition that was passed over. So what is new gets through while a month of old records is read,
 /// at a rate that costs the old ones little.
 const SHARE: u64 = 2_048;
 /// In a backlog whose partitions lie in one time, none is passed over for so many records.
@@ -49,7 +49,7 @@ pub(super) struct Queues {
     queues: HashMap<TopicPartition, Queue>,
     /// How many records were taken of all of them.
     taken: u64,
-    /// How many there were when a turn last went by the wait.
+    /// How many there were when one that was passed over last had a turn.
     shared_at: u64,
 }
 
