@@ -32,11 +32,12 @@ const LONG_TURN: usize = 64;
 const SHORT_TURN: usize = 8;
 /// How many partitions may be looked at for each record.
 const LOOKS: usize = 3;
-/// Every so many records, one turn goes to a partition that was passed over. So what is new gets through while a month of old records is read,
-/// at a rate that costs the old ones little.
+/// Every so many records, one turn goes to a partition that was passed over. So what is new gets through while a month of
+/// old records is read, at a rate that costs the old ones little.
 const SHARE: u64 = 2_048;
-/// In a backlog whose partitions lie in one time, none is passed over for so many records.
-const PASSED_OVER: u64 = 4_096;
+/// One is passed over after so many records for each partition that is read. In a backlog whose partitions lie in one
+/// time, that hardly ever happens: a turn of a small topic by the share alone would run hours ahead of the others.
+const PASSED_OVER: u64 = 1_024;
 /// Records that are younger are no backlog, and wait for nobody.
 const BACKLOG: TimeDelta = TimeDelta::minutes(1);
 /// A partition whose records wait goes first after so long, in whatever time they lie. Nothing must look as if it stood
@@ -136,11 +137,13 @@ impl Queues {
     pub(super) fn next(&mut self, is_busy: bool) -> Option<Turn<'_>> {
         let now = Instant::now();
         let held = Held::behind(self.oldest_expected(is_busy, now));
-        let short = (self.queues.len() / LOOKS).clamp(SHORT_TURN, LONG_TURN);
+        let partitions = self.queues.len();
+        let short = (partitions / LOOKS).clamp(SHORT_TURN, LONG_TURN);
+        let is_share = self.taken >= self.shared_at + SHARE;
         let waiting = self.queues.iter_mut().filter(|(_, queue)| queue.is_waiting());
         let places = waiting.map(|(partition, queue)| (queue.place, (partition, queue)));
-        let shared_at = (self.taken >= self.shared_at + SHARE).then_some(self.taken);
-        let Chosen { one: (partition, queue), by } = whose_turn(places, held, shared_at, now)?;
+        let passed_over = if is_share { self.taken.checked_sub(PASSED_OVER * partitions as u64) } else { None };
+        let Chosen { one: (partition, queue), by } = whose_turn(places, held, passed_over, now)?;
         if by == By::Share {
             self.shared_at = self.taken;
         }
@@ -245,17 +248,17 @@ struct Chosen<T> {
     by: By,
 }
 
-/// With `shared_at`, the number of records so far, a turn may go to one that was passed over.
+/// With `passed_over`, a turn may go to one that had its last when there were as many records or fewer.
 fn whose_turn<T>(
     waiting: impl Iterator<Item = (Place, T)>,
     held: Option<Held>,
-    shared_at: Option<u64>,
+    passed_over: Option<u64>,
     now: Instant,
 ) -> Option<Chosen<T>> {
     let why = |place: &Place| {
         if now.saturating_duration_since(place.last_turn) >= MOST_WAIT {
             By::Wait
-        } else if shared_at.is_some_and(|taken| taken >= place.taken_then + PASSED_OVER) {
+        } else if passed_over.is_some_and(|then| place.taken_then <= then) {
             By::Share
         } else {
             By::Time(None)
@@ -286,6 +289,9 @@ fn whose_turn<T>(
 mod tests {
     use super::*;
 
+    /// As many records of others pass one over.
+    const MANY: u64 = 1 << 20;
+
     /// How far a partition was read, how long ago its last turn was, and how many records of others ago.
     struct Stood(&'static str, Option<i64>, u64, u64);
 
@@ -295,13 +301,13 @@ mod tests {
 
     /// Whose turn it is, and why.
     fn turn_of(stood: &[Stood], held: Option<Held>, is_share: bool) -> Option<(&'static str, By)> {
-        const TAKEN: u64 = 1 << 20;
+        const TAKEN: u64 = 2 * MANY;
         let now = Instant::now();
         let place = |&Stood(name, read_to, waited, others)| {
             let last_turn = now.checked_sub(Duration::from_millis(waited)).unwrap();
             (Place { read_to: read_to.and_then(time), last_turn, taken_then: TAKEN - others }, name)
         };
-        let chosen = whose_turn(stood.iter().map(place), held, is_share.then_some(TAKEN), now);
+        let chosen = whose_turn(stood.iter().map(place), held, is_share.then_some(TAKEN - MANY), now);
         chosen.map(|chosen| (chosen.one, chosen.by))
     }
 
@@ -345,9 +351,9 @@ mod tests {
     #[test]
     fn a_share_of_the_turns_goes_to_who_was_passed_over() {
         let stood = |others| [Stood("dawn", Some(6), 1, 0), Stood("dusk", Some(18), 9, others)];
-        assert_eq!(turn_of(&stood(PASSED_OVER), None, true), Some(("dusk", By::Share)));
-        assert_eq!(turn_of(&stood(PASSED_OVER), None, false), Some(("dawn", by_time(18))));
-        assert_eq!(turn_of(&stood(PASSED_OVER - 1), None, true), Some(("dawn", by_time(18))));
+        assert_eq!(turn_of(&stood(MANY), None, true), Some(("dusk", By::Share)));
+        assert_eq!(turn_of(&stood(MANY), None, false), Some(("dawn", by_time(18))));
+        assert_eq!(turn_of(&stood(MANY - 1), None, true), Some(("dawn", by_time(18))));
     }
 
     #[test]
@@ -378,7 +384,7 @@ mod tests {
         let young = with(Stood("young", Some(18), 1, 0));
         assert_eq!(turn_of(&young, held, false), Some(("young", By::Time(None))));
         assert_eq!(turn_of(&with(Stood("patient", Some(12), most, 0)), held, false), Some(("patient", By::Wait)));
-        let passed_over = with(Stood("passed over", Some(12), 1, PASSED_OVER));
+        let passed_over = with(Stood("passed over", Some(12), 1, MANY));
         assert_eq!(turn_of(&passed_over, held, true), Some(("passed over", By::Share)));
         let without_time = with(Stood("without time", None, 1, 0));
         assert_eq!(turn_of(&without_time, held, false), Some(("without time", By::Time(None))));
