@@ -75,22 +75,38 @@ const SUMMARY_CHARS: usize = 500;
 
 impl Decoder {
     pub fn decode(&self, record: WireRecord<'_>) -> Decoded {
-        match self.try_decode(record) {
+        self.decode_finding_header(record.value, record.timestamp, || record.kind_header)
+    }
+
+    /// The same, where a header has to be looked for: only a value that is no envelope needs it. All three are as in
+    /// [`WireRecord`].
+    pub fn decode_finding_header<'a>(
+        &self,
+        value: Option<&'a [u8]>,
+        timestamp: Option<RecordTimestamp>,
+        kind_header: impl FnOnce() -> Option<Option<&'a [u8]>>,
+    ) -> Decoded {
+        match self.try_decode(value, timestamp, kind_header) {
             Ok(Some(event)) => Decoded::Event(Box::new(event)),
             Ok(None) => Decoded::Ignored,
             Err(refusal) => Decoded::Refused(refusal),
         }
     }
 
-    fn try_decode(&self, record: WireRecord<'_>) -> Result<Option<Event>, Refusal> {
-        let text = self.text(record.value)?;
+    fn try_decode<'a>(
+        &self,
+        value: Option<&'a [u8]>,
+        timestamp: Option<RecordTimestamp>,
+        kind_header: impl FnOnce() -> Option<Option<&'a [u8]>>,
+    ) -> Result<Option<Event>, Refusal> {
+        let text = self.text(value)?;
         let json = json::parse(text).map_err(|error| Refusal::new(Reason::InvalidJson, error.to_string()))?;
         let Json::Object(members) = json else {
             return Err(Refusal::new(Reason::Schema, "expected an object"));
         };
         let is_envelope =
             members.iter().any(|(name, _)| matches!(name, Name::Known(Member::EventType | Member::Payload)));
-        let name = if is_envelope { kind_of_envelope(&members)? } else { kind_of_header(record.kind_header)? };
+        let name = if is_envelope { kind_of_envelope(&members)? } else { kind_of_header(kind_header())? };
         let Some(kind) = EventKind::from_name(name) else {
             return if self.ignored_kinds.contains(name) { Ok(None) } else { Err(unknown_kind(is_envelope)) };
         };
@@ -99,7 +115,7 @@ impl Decoder {
         } else {
             read_payload(text, "", kind, members)?
         };
-        self.check_time(record.timestamp, is_envelope, &event)?;
+        self.check_time(timestamp, is_envelope, &event)?;
         Ok(Some(event))
     }
 

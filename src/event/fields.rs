@@ -19,6 +19,8 @@ pub(super) struct Fields<'a> {
     text: &'a str,
     prefix: &'static str,
     members: Members<'a>,
+    /// Where each member that wasn't taken yet stands.
+    places: [Option<u8>; Member::ALL.len()],
 }
 
 impl<'a> Fields<'a> {
@@ -30,12 +32,12 @@ impl<'a> Fields<'a> {
         members: Members<'a>,
         known: MemberSet,
     ) -> Result<Self, Refusal> {
-        let fields = Self { text, prefix, members };
-        let mut seen = MemberSet::EMPTY;
-        for (name, _) in &fields.members {
+        let mut fields = Self { text, prefix, members, places: [None; Member::ALL.len()] };
+        // None is repeated, so there are no more than places.
+        for (place, (name, _)) in (0..).zip(&fields.members) {
             match name {
                 Name::Known(member) if known.contains(*member) => {
-                    if !seen.insert(*member) {
+                    if fields.places[*member as usize].replace(place).is_some() {
                         return Err(fields.refuse(*member, "repeated member"));
                     }
                 }
@@ -55,8 +57,8 @@ impl<'a> Fields<'a> {
 
     /// The member, or none where it is absent. Null is a value.
     pub(super) fn take(&mut self, member: Member) -> Option<Json<'a>> {
-        let index = self.members.iter().position(|(name, _)| *name == Name::Known(member))?;
-        Some(self.members.swap_remove(index).1)
+        let place = self.places[member as usize].take()?;
+        Some(std::mem::replace(&mut self.members[usize::from(place)].1, Json::Null))
     }
 
     /// The member, or none where it is absent or null.

@@ -42,10 +42,8 @@ pub(super) struct MemberSet(u32);
 const _: () = assert!(Member::ALL.len() <= u32::BITS as usize);
 
 impl MemberSet {
-    pub(super) const EMPTY: Self = Self(0);
-
     pub(super) const fn of(members: &[Member]) -> Self {
-        let mut set = Self::EMPTY;
+        let mut set = Self(0);
         let mut index = 0;
         while index < members.len() {
             set = Self(set.0 | members[index].bit());
@@ -60,13 +58,6 @@ impl MemberSet {
 
     pub(super) fn contains(self, member: Member) -> bool {
         self.0 & member.bit() != 0
-    }
-
-    /// False where it was there already.
-    pub(super) fn insert(&mut self, member: Member) -> bool {
-        let is_new = !self.contains(member);
-        self.0 |= member.bit();
-        is_new
     }
 }
 

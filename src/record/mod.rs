@@ -37,16 +37,12 @@ impl Record {
         }
     }
 
-    /// About how much memory the record takes, in bytes.
+    /// About how much memory the record takes, in bytes. An empty header is two on the wire, but more here.
     pub fn bytes(&self) -> usize {
-        let headers = self.headers.iter().map(|header| header_bytes(&header.key, header.value.as_deref()));
+        let headers =
+            self.headers.iter().map(|header| size_of::<Header>() + header.key.len() + length(header.value.as_deref()));
         length(self.value.as_deref()) + length(self.key.as_deref()) + headers.sum::<usize>()
     }
-}
-
-/// An empty header is two bytes on the wire, but more here.
-pub(crate) fn header_bytes(name: &[u8], value: Option<&[u8]>) -> usize {
-    size_of::<Header>() + name.len() + length(value)
 }
 
 fn length(part: Option<&[u8]>) -> usize {

@@ -20,7 +20,7 @@ use super::lease::Lease;
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
     pub max_events: usize,
-    /// Of the records' keys, values and headers.
+    /// Of the records' keys and values, and the headers of those that are kept.
     pub max_bytes: usize,
     /// How old a batch may grow, from its first record on.
     pub max_wait: Duration,
@@ -41,7 +41,7 @@ pub struct Item {
     pub slice: usize,
     pub offset: RecordOffset,
     pub timestamp: Option<RecordTimestamp>,
-    /// How much memory a copy of the record takes or would take, in bytes.
+    /// How much memory the record takes, or where it isn't kept, how long its key and value were.
     pub bytes: usize,
     pub content: Content,
 }
@@ -71,6 +71,15 @@ impl Content {
             Decoded::Refused(refusal) => Self::Refused { refusal: Box::new(refusal), record: Box::new(copy()) },
         }
     }
+
+    /// The copy, if there is one.
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Event { record, .. } => record.as_deref(),
+            Self::Ignored => None,
+            Self::Refused { record, .. } => Some(record),
+        }
+    }
 }
 
 /// Records in the order in which they were read. Within a slice they are consecutive: none between was left out.
@@ -82,7 +91,7 @@ pub struct Batch {
     in_flight: Option<InFlight>,
 }
 
-/// So many records, and how many bytes copies of them take or would take.
+/// So many records, and how many bytes they count for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amount {
     pub(super) events: usize,

@@ -14,8 +14,9 @@ use crate::record::TopicPartition;
 /// One assignment of a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
-    partition: TopicPartition,
+    /// Of this process, the only one with this number. It is compared first.
     epoch: u64,
+    partition: TopicPartition,
 }
 
 impl Lease {
@@ -52,7 +53,7 @@ impl Leases {
             state.last_epoch += 1;
             let epoch = state.last_epoch;
             state.epochs.insert(partition.clone(), epoch);
-            Lease { partition, epoch }
+            Lease { epoch, partition }
         };
         partitions.into_iter().map(grant).collect()
     }

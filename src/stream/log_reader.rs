@@ -56,7 +56,7 @@ pub fn read_logs(
     mut take: impl FnMut(&TopicPartition, RecordOffset, WireRecord<'_>),
 ) -> Result<(), StreamError> {
     read_messages(config, ranges, |partition, message| {
-        take(partition, RecordOffset::new(message.offset()), wire::borrowed(message).0);
+        take(partition, RecordOffset::new(message.offset()), wire::borrowed(message));
         ControlFlow::Continue(())
     })
 }

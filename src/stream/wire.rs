@@ -9,17 +9,15 @@ use crate::{
 
 use super::headers;
 
-/// What decoding looks at, where it lies: most records need no copy. And how many bytes a copy takes or would take, as
-/// [`Record::bytes`] says it.
-pub(super) fn borrowed<'m>(message: &'m BorrowedMessage<'_>) -> (WireRecord<'m>, usize) {
-    let (mut kind_header, mut bytes) = (None, message.payload_len() + message.key_len());
-    for (name, value) in headers::of(message) {
-        bytes += record::header_bytes(name, value);
-        if name == record::KIND_HEADER {
-            kind_header = Some(value);
-        }
-    }
-    (WireRecord { value: message.payload(), kind_header, timestamp: timestamp(message) }, bytes)
+/// What decoding looks at, where it lies.
+pub(super) fn borrowed<'m>(message: &'m BorrowedMessage<'_>) -> WireRecord<'m> {
+    WireRecord { value: message.payload(), kind_header: kind_header(message), timestamp: timestamp(message) }
+}
+
+/// As in [`WireRecord`]. librdkafka takes the headers apart when it is first asked, which most records don't need.
+pub(super) fn kind_header<'m>(message: &'m BorrowedMessage<'_>) -> Option<Option<&'m [u8]>> {
+    let of_kind = headers::of(message).filter(|(name, _)| *name == record::KIND_HEADER);
+    of_kind.last().map(|(_, value)| value)
 }
 
 /// A copy of the message, whole.
