@@ -52,9 +52,9 @@ struct CachedSession<S> {
 #[derive(Default)]
 struct KnownKeys(HashSet<u64>);
 
-/// Sessions that a batch begins with, out of the cache.
+/// The sessions of a batch, as they were in the cache: none where one wasn't.
 #[must_use]
-pub(super) struct Taken<S>(HashMap<SessionId, CachedSession<S>>);
+pub(super) struct Taken<S>(HashMap<SessionId, Option<CachedSession<S>>>);
 
 /// The keys of the sessions that were taken, to be put back with what was committed of them.
 #[must_use]
@@ -104,40 +104,30 @@ impl<S> SessionCache<S> {
         self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes out the sessions of these events.
-    pub(super) fn take(&self, events: &[&Event]) -> Taken<S> {
-        let mut taken = HashMap::new();
+    /// Takes out the sessions of these events, and says what has to be read beside them.
+    pub(super) fn take<'e>(&self, events: &[&'e Event]) -> (Taken<S>, Wanted<'e>) {
+        let (mut taken, mut wanted) = (HashMap::new(), Wanted::default());
         let mut generations = self.lock();
         for event in events {
-            if !taken.contains_key(&event.session_id)
-                && let Some(session) = generations.take(&event.session_id)
-            {
-                taken.insert(event.session_id.clone(), session);
+            let session = match taken.get(&event.session_id) {
+                Some(session) => session,
+                None => taken.entry(event.session_id.clone()).or_insert(generations.take(&event.session_id)),
+            };
+            let Some(session) = session else {
+                wanted.of_unknown_sessions.push(*event);
+                continue;
+            };
+            wanted.of_known_sessions.push(*event);
+            if session.keys.as_ref().is_none_or(|keys| keys.0.contains(&self.hash(&event.key()))) {
+                wanted.perhaps_stored.push(*event);
             }
         }
-        Taken(taken)
+        (Taken(taken), wanted)
     }
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
         *self.lock() = Generations::default();
-    }
-
-    /// What has to be read for these events, beside what was taken.
-    pub(super) fn wanted<'e>(&self, taken: &Taken<S>, events: &[&'e Event]) -> Wanted<'e> {
-        let mut wanted = Wanted::default();
-        for event in events {
-            match taken.0.get(&event.session_id) {
-                None => wanted.of_unknown_sessions.push(event),
-                Some(session) => {
-                    wanted.of_known_sessions.push(event);
-                    if session.keys.as_ref().is_none_or(|keys| keys.0.contains(&self.hash(&event.key()))) {
-                        wanted.perhaps_stored.push(event);
-                    }
-                }
-            }
-        }
-        wanted
     }
 
     /// Puts back what was committed. Nothing of an aggregator that depends on the order: it rejects events by the state
@@ -192,7 +182,8 @@ impl<S> Taken<S> {
     /// Adds what was taken to what was read.
     pub(super) fn complete(self, standing: &mut Standing<S>) -> TakenKeys {
         let mut taken = HashMap::new();
-        for (session_id, CachedSession { loaded, keys, .. }) in self.0 {
+        for (session_id, session) in self.0 {
+            let Some(CachedSession { loaded, keys, .. }) = session else { continue };
             if let Some(keys) = keys {
                 taken.insert(session_id.clone(), keys);
             }
@@ -238,8 +229,7 @@ mod tests {
     /// Goes the way of a batch that commits: what it wanted, and then what it changed is put back.
     fn commit<'e>(cache: &Cache, mut stored: Standing<ConvergentState>, events: &[&'e Event]) -> Wanted<'e> {
         let aggregators = Aggregators::new(Convergent::default());
-        let taken = cache.take(events);
-        let wanted = cache.wanted(&taken, events);
+        let (taken, wanted) = cache.take(events);
         let keys = taken.complete(&mut stored);
         let mut fold = BatchFold::new(&aggregators, stored);
         events.iter().for_each(|event| fold.push(event));
@@ -248,7 +238,7 @@ mod tests {
     }
 
     fn wanted<'e>(cache: &Cache, events: &[&'e Event]) -> Wanted<'e> {
-        cache.wanted(&cache.take(events), events)
+        cache.take(events).1
     }
 
     #[test]

@@ -334,8 +334,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         trace: &mut BatchTrace,
     ) -> Result<Committed, AttemptError> {
         let events: Vec<&Event> = front.events().collect();
-        let taken = self.cache.take(&events);
-        let wanted = self.cache.wanted(&taken, &events);
+        let (taken, wanted) = self.cache.take(&events);
         let looked_up = self.store.standing(&self.aggregators, &wanted);
         let mut standing = trace.timed(&self.counts, Station::LookUp, looked_up).await?;
         let keys = taken.complete(&mut standing);

@@ -13,7 +13,7 @@ use super::{
     checkpoints::{self, CheckpointMove, Fenced},
     dead_letters::{self, DeadLetter, Settlement},
     error::StoreError,
-    events::{self, NewRow},
+    events::{self, NewRow, NewRows},
     generations,
     sessions::{self, Written, written_version},
     transaction::{AsStoreError, Isolation, TransactionSpec},
@@ -111,8 +111,7 @@ impl Store {
     /// See [`CommitError`].
     pub async fn commit<A: SessionAggregator>(&self, batch: &BatchCommit<'_, A>) -> Result<(), CommitError> {
         let (session, changes) = (&batch.aggregators.session, batch.changes);
-        let added: Vec<NewRow<'_>> =
-            changes.iter().flat_map(|change| rows(change, session.depends_on_order())).collect();
+        let added: NewRows<'_> = changes.iter().flat_map(|change| rows(change, session.depends_on_order())).collect();
         let replaced: Vec<&Event> = changes.iter().flat_map(|change| change.replaced.iter().copied()).collect();
         let body = async |connection: &mut PgConnection| {
             sqlx::raw_sql(KEEP_PLANS).execute(&mut *connection).await.map_err(StoreError::from)?;

@@ -76,6 +76,29 @@ impl<'a> NewRow<'a> {
     }
 }
 
+/// Rows by their tables, so that each table's insert looks at no others' events: they lie all over the memory.
+#[derive(Default)]
+pub(super) struct NewRows<'a> {
+    prompts: Vec<NewRow<'a>>,
+    tools: Vec<NewRow<'a>>,
+    lifecycle: Vec<NewRow<'a>>,
+}
+
+impl<'a> FromIterator<NewRow<'a>> for NewRows<'a> {
+    fn from_iter<I: IntoIterator<Item = NewRow<'a>>>(rows: I) -> Self {
+        let mut by_table = Self::default();
+        for row in rows {
+            let table = match row.event.body {
+                Body::Prompt(_) => &mut by_table.prompts,
+                Body::Tool(_) => &mut by_table.tools,
+                Body::Started(_) | Body::Ended(_) => &mut by_table.lifecycle,
+            };
+            table.push(row);
+        }
+        by_table
+    }
+}
+
 /// An event as it was read.
 pub(super) struct StoredEvent {
     pub(super) event: Event,
@@ -96,16 +119,15 @@ impl From<Unreadable> for StoreError {
     }
 }
 
-/// Fewer rows of a table go in by INSERT, which costs more a row and less by itself: a COPY takes two round trips. The
-/// second begins with a message that TCP holds back until the one before is acknowledged, which Linux puts off for 40 ms
-/// (the driver doesn't set TCP_NODELAY). Under a backlog another lane works meanwhile.
+/// Fewer rows of a table go in by INSERT, which costs more a row and less by itself: a COPY takes two round trips, and
+/// one of few bytes waits for TCP (`copy.rs`).
 const FEWEST_TO_COPY: usize = 1_000;
 
 /// Adds events that are not stored yet. Their sessions' rows were written before, in this transaction.
-pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    prompts::insert(connection, rows).await?;
-    tools::insert(connection, rows).await?;
-    lifecycle::insert(connection, rows).await
+pub(super) async fn insert(connection: &mut PgConnection, rows: &NewRows<'_>) -> Result<(), StoreError> {
+    prompts::insert(connection, &rows.prompts).await?;
+    tools::insert(connection, &rows.tools).await?;
+    lifecycle::insert(connection, &rows.lifecycle).await
 }
 
 /// Puts events in the place of stored ones with the same keys.

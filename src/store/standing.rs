@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use foldhash::HashSet;
 use sqlx::{PgConnection, types::Json};
 
 use crate::{
@@ -116,9 +117,10 @@ async fn read_sessions<A: SessionAggregator>(
     events: &[&Event],
     standing: &mut Standing<A::State>,
 ) -> Result<(), StoreError> {
-    let mut ids: Vec<&str> = events.iter().map(|event| event.session_id.as_str()).collect();
+    // There are many events of each session, and few texts are faster sorted.
+    let ids: HashSet<&str> = events.iter().map(|event| event.session_id.as_str()).collect();
+    let mut ids: Vec<&str> = ids.into_iter().collect();
     ids.sort_unstable();
-    ids.dedup();
     if ids.is_empty() {
         return Ok(());
     }

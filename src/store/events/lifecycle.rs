@@ -125,10 +125,9 @@ fn lifecycle(event: &Event) -> Option<(Option<&Started>, Option<&Ended>)> {
     }
 }
 
-/// Adds the starts and ends among these events.
+/// Adds starts and ends.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    let count = rows.iter().filter(|row| matches!(row.event.body, Body::Started(_) | Body::Ended(_))).count();
-    if count < FEWEST_TO_COPY {
+    if rows.len() < FEWEST_TO_COPY {
         return write(INSERT, connection, rows.iter().copied()).await;
     }
     copy(connection, rows).await

@@ -90,10 +90,9 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Adds the prompts among these events.
+/// Adds prompts.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    let count = rows.iter().filter(|row| matches!(row.event.body, Body::Prompt(_))).count();
-    if count < FEWEST_TO_COPY {
+    if rows.len() < FEWEST_TO_COPY {
         return write(INSERT, connection, rows.iter().copied()).await;
     }
     copy(connection, rows).await

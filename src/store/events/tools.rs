@@ -100,10 +100,9 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Adds the tool executions among these events.
+/// Adds tool executions.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    let count = rows.iter().filter(|row| matches!(row.event.body, Body::Tool(_))).count();
-    if count < FEWEST_TO_COPY {
+    if rows.len() < FEWEST_TO_COPY {
         return write(INSERT, connection, rows.iter().copied()).await;
     }
     copy(connection, rows).await
