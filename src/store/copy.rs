@@ -14,7 +14,11 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 
-/// How many bytes go to Postgres at a time. The driver copies them once more.
+/// How many bytes go to Postgres at a time, at least. The driver copies them once more.
+///
+/// More than a TCP segment has, of which the largest are loopback's. The driver doesn't set TCP_NODELAY, so the end of the
+/// COPY isn't sent before what was sent last is acknowledged. Linux does that at once for more than a segment, and puts it
+/// off for 40 ms otherwise. So the last chunk is no smaller than the others.
 const CHUNK: usize = 64 << 10;
 
 /// 2000-01-01, from which Postgres counts microseconds.
@@ -36,17 +40,22 @@ pub(super) async fn copy_in<T>(
         return Ok(());
     }
     let mut copy = connection.copy_in_raw(statement).await?;
-    let mut bytes = Vec::with_capacity(CHUNK + CHUNK / 4);
+    // What follows the last whole chunk is sent with it.
+    let (mut whole, mut bytes) = (Vec::with_capacity(2 * CHUNK), Vec::with_capacity(2 * CHUNK));
     bytes.extend_from_slice(HEADER);
     for row in rows {
         RowWriter::write(&mut bytes, |writer| write(writer, row));
         if bytes.len() >= CHUNK {
-            copy.send(&*bytes).await?;
-            bytes.clear();
+            std::mem::swap(&mut whole, &mut bytes);
+            if !bytes.is_empty() {
+                copy.send(&*bytes).await?;
+                bytes.clear();
+            }
         }
     }
-    bytes.extend_from_slice(&TRAILER);
-    copy.send(&*bytes).await?;
+    whole.append(&mut bytes);
+    whole.extend_from_slice(&TRAILER);
+    copy.send(&*whole).await?;
     copy.finish().await?;
     Ok(())
 }
