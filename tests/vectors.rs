@@ -143,6 +143,27 @@ fn a_bare_payload_takes_its_kind_from_the_header_and_an_envelope_from_itself() {
 }
 
 #[test]
+fn the_header_is_asked_for_only_where_the_value_is_no_envelope() {
+    let envelopes = vectors("validation").into_iter().filter_map(|vector| Some(vector["input"].as_str()?.to_owned()));
+    let (mut asked, mut not_asked) = (0, 0);
+    for text in envelopes {
+        let is_bare = serde_json::from_str::<Value>(&text).is_ok_and(|value| {
+            value
+                .as_object()
+                .is_some_and(|members| !members.contains_key("event_type") && !members.contains_key("payload"))
+        });
+        let mut asks = 0;
+        let _ = Decoder::default().decode_finding_header(Some(text.as_bytes()), None, || {
+            asks += 1;
+            None
+        });
+        assert_eq!(asks, i32::from(is_bare), "{text}");
+        if is_bare { asked += 1 } else { not_asked += 1 }
+    }
+    assert!(asked > 0 && not_asked > 0, "{asked} {not_asked}");
+}
+
+#[test]
 fn a_refusal_names_the_member_at_fault_and_never_its_value() {
     let secret = "hunter2hunter2";
     let mut envelope = vectors("validation").remove(0)["input"]

@@ -253,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn everything_is_read_for_each_event_of_a_session_that_is_not_kept() {
+        let cache = Cache::default();
+        let (first, known, second) = (tool("a", 1), tool("b", 1), tool("a", 2));
+        let _ = commit(&cache, Standing::default(), &[&known]);
+        let wanted = wanted(&cache, &[&first, &known, &second]);
+        assert_eq!((wanted.of_unknown_sessions, wanted.of_known_sessions), (vec![&first, &second], vec![&known]));
+    }
+
+    #[test]
     fn of_a_session_that_was_read_every_key_is_looked_for() {
         let cache = Cache::default();
         let event = tool("a", 1);

@@ -14,11 +14,12 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 
-/// How many bytes go to Postgres at a time, at least. The driver copies them once more.
+/// How many bytes go to Postgres at a time, or a little more; the last time up to twice as many. The driver copies them
+/// once more.
 ///
-/// More than a TCP segment has, of which the largest are loopback's. The driver doesn't set TCP_NODELAY, so the end of the
-/// COPY isn't sent before what was sent last is acknowledged. Linux does that at once for more than a segment, and puts it
-/// off for 40 ms otherwise. So the last chunk is no smaller than the others.
+/// It doesn't set TCP_NODELAY, so that the end of the COPY isn't sent before what was sent last is acknowledged. Linux puts
+/// that off for 40 ms unless it is more than a TCP segment, of which loopback's are the largest. So the last chunk is no
+/// smaller than the others.
 const CHUNK: usize = 64 << 10;
 
 /// 2000-01-01, from which Postgres counts microseconds.
@@ -40,24 +41,49 @@ pub(super) async fn copy_in<T>(
         return Ok(());
     }
     let mut copy = connection.copy_in_raw(statement).await?;
-    // What follows the last whole chunk is sent with it.
-    let (mut whole, mut bytes) = (Vec::with_capacity(2 * CHUNK), Vec::with_capacity(2 * CHUNK));
-    bytes.extend_from_slice(HEADER);
+    let mut chunks = Chunks::new();
     for row in rows {
-        RowWriter::write(&mut bytes, |writer| write(writer, row));
-        if bytes.len() >= CHUNK {
-            std::mem::swap(&mut whole, &mut bytes);
-            if !bytes.is_empty() {
-                copy.send(&*bytes).await?;
-                bytes.clear();
-            }
+        if let Some(chunk) = chunks.push(|writer| write(writer, row)) {
+            copy.send(chunk).await?;
         }
     }
-    whole.append(&mut bytes);
-    whole.extend_from_slice(&TRAILER);
-    copy.send(&*whole).await?;
+    copy.send(chunks.last()).await?;
     copy.finish().await?;
     Ok(())
+}
+
+/// Rows on their way to Postgres, in chunks of which none is small, unless it is the only one.
+struct Chunks {
+    filling: Vec<u8>,
+    /// A whole one, which may be the last.
+    whole: Vec<u8>,
+    /// The one before.
+    ready: Vec<u8>,
+}
+
+impl Chunks {
+    fn new() -> Self {
+        Self { filling: HEADER.to_vec(), whole: Vec::new(), ready: Vec::new() }
+    }
+
+    /// Adds a row. Returns a chunk that is to be sent, if there is one.
+    fn push(&mut self, write: impl FnOnce(&mut RowWriter<'_>)) -> Option<&[u8]> {
+        RowWriter::write(&mut self.filling, write);
+        if self.filling.len() < CHUNK {
+            return None;
+        }
+        self.ready.clear();
+        std::mem::swap(&mut self.filling, &mut self.ready);
+        std::mem::swap(&mut self.ready, &mut self.whole);
+        (!self.ready.is_empty()).then_some(&self.ready)
+    }
+
+    /// What is left, with the end.
+    fn last(mut self) -> Vec<u8> {
+        self.whole.append(&mut self.filling);
+        self.whole.extend_from_slice(&TRAILER);
+        self.whole
+    }
 }
 
 /// Writes the values of one row. Their types must be those of the columns, since Postgres converts nothing here.
@@ -143,6 +169,31 @@ mod tests {
             row.nullable(Some(5), RowWriter::integer);
         });
         assert_eq!(two, b"\0\x02\0\0\0\x01\x01\0\0\0\x04\0\0\0\x05");
+    }
+
+    #[test]
+    fn no_chunk_is_small_unless_it_is_the_only_one_and_together_they_are_the_rows() {
+        // A row has 6 bytes beside its text; the first one stands behind the header.
+        let full = CHUNK - HEADER.len() - 6;
+        for lengths in [
+            &[1][..],
+            &[full - 1],
+            &[full],
+            &[full, 1],
+            &[full + 1, CHUNK, CHUNK - 7, 2],
+            &[1, 5 * CHUNK, 1],
+            &[300; 1_000],
+        ] {
+            let texts = || lengths.iter().map(|length| "x".repeat(*length));
+            let (mut chunks, mut sent) = (Chunks::new(), Vec::new());
+            for text in texts() {
+                sent.extend(chunks.push(|row| row.text(&text)).map(<[u8]>::to_vec));
+            }
+            sent.push(chunks.last());
+            assert!(sent.len() == 1 || sent.iter().all(|chunk| chunk.len() >= CHUNK), "{lengths:?}");
+            let rows: Vec<u8> = texts().flat_map(|text| written(|row| row.text(&text))).collect();
+            assert_eq!(sent.concat(), [HEADER, &rows, &TRAILER].concat(), "{lengths:?}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Item {
     pub slice: usize,
     pub offset: RecordOffset,
     pub timestamp: Option<RecordTimestamp>,
-    /// How much memory the record takes, or where it isn't kept, how long its key and value were.
+    /// See [`Content::bytes`].
     pub bytes: usize,
     pub content: Content,
 }
@@ -72,12 +72,11 @@ impl Content {
         }
     }
 
-    /// The copy, if there is one.
-    pub fn record(&self) -> Option<&Record> {
+    /// What it counts against the limit of bytes: the record where it is kept, else `sent`, the length of its key and value.
+    pub fn bytes(&self, sent: usize) -> usize {
         match self {
-            Self::Event { record, .. } => record.as_deref(),
-            Self::Ignored => None,
-            Self::Refused { record, .. } => Some(record),
+            Self::Event { record: Some(record), .. } | Self::Refused { record, .. } => record.bytes(),
+            Self::Event { record: None, .. } | Self::Ignored => sent,
         }
     }
 }
@@ -246,5 +245,26 @@ impl BatchBuilder {
             self.clear();
         }
         discarded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        event::{Decoder, WireRecord},
+        record::Header,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_record_counts_with_its_headers_where_it_is_kept_and_else_as_long_as_its_key_and_value() {
+        let header = Header { key: b"trace".as_slice().into(), value: Some(b"1234".as_slice().into()) };
+        let record =
+            || Record { value: Some(b"bad".as_slice().into()), headers: vec![header.clone()], ..Record::default() };
+        let refused = Decoder::default().decode(WireRecord { value: Some(b"bad"), ..WireRecord::default() });
+        assert_eq!(Content::of(refused, false, record).bytes(3), record().bytes());
+        assert!(record().bytes() > 3 + 5 + 4);
+        assert_eq!(Content::of(Decoded::Ignored, false, record).bytes(3), 3);
     }
 }

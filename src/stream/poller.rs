@@ -22,7 +22,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     event::Decoder,
-    record::{NextOffset, Record, RecordOffset, TopicPartition},
+    record::{NextOffset, RecordOffset, TopicPartition},
     store::Committed,
 };
 
@@ -508,7 +508,7 @@ fn receive(
     let decoded = decoder.decode_finding_header(message.payload(), timestamp, || wire::kind_header(message));
     let keep_record = keep_records || reading.keeps_record(offset);
     let content = Content::of(decoded, keep_record, || wire::record(message));
-    let bytes = content.record().map_or_else(|| message.payload_len() + message.key_len(), Record::bytes);
+    let bytes = content.bytes(message.payload_len() + message.key_len());
     let item = |slice| Item { slice, offset, timestamp, bytes, content };
     lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), item);
     reading.advance(offset, timestamp, now);

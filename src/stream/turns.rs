@@ -35,8 +35,8 @@ const LOOKS: usize = 3;
 /// Every so many records, one turn goes to a partition that was passed over. So what is new gets through while a month of
 /// old records is read, at a rate that costs the old ones little.
 const SHARE: u64 = 2_048;
-/// One is passed over after so many records for each partition that is read. In a backlog whose partitions lie in one
-/// time, that hardly ever happens: a turn of a small topic by the share alone would run hours ahead of the others.
+/// One is passed over after so many records for each partition of which records wait. In a backlog whose partitions lie in
+/// one time, that hardly ever happens: a turn of a small topic by the share alone would run hours ahead of the others.
 const PASSED_OVER: u64 = 1_024;
 /// Records that are younger are no backlog, and wait for nobody.
 const BACKLOG: TimeDelta = TimeDelta::minutes(1);
@@ -137,17 +137,22 @@ impl Queues {
     pub(super) fn next(&mut self, is_busy: bool) -> Option<Turn<'_>> {
         let now = Instant::now();
         let held = Held::behind(self.oldest_expected(is_busy, now));
-        let partitions = self.queues.len();
-        let short = (partitions / LOOKS).clamp(SHORT_TURN, LONG_TURN);
-        let is_share = self.taken >= self.shared_at + SHARE;
+        let short = (self.queues.len() / LOOKS).clamp(SHORT_TURN, LONG_TURN);
+        let passed_over = self.passed_over();
         let waiting = self.queues.iter_mut().filter(|(_, queue)| queue.is_waiting());
         let places = waiting.map(|(partition, queue)| (queue.place, (partition, queue)));
-        let passed_over = if is_share { self.taken.checked_sub(PASSED_OVER * partitions as u64) } else { None };
         let Chosen { one: (partition, queue), by } = whose_turn(places, held, passed_over, now)?;
         if by == By::Share {
             self.shared_at = self.taken;
         }
         Some(Turn { partition, queue, by, short, taken: 0, found_end: false, taken_of_all: &mut self.taken })
+    }
+
+    /// If a turn may go to one that was passed over: by its last turn, when there were as many records or fewer.
+    fn passed_over(&self) -> Option<u64> {
+        let is_share = self.taken >= self.shared_at + SHARE;
+        let waiting = || self.queues.values().filter(|queue| queue.is_waiting()).count();
+        is_share.then(|| passed_over(self.taken, waiting())).flatten()
     }
 
     /// How far the one has been read that is furthest behind of those of which something should come soon.
@@ -248,7 +253,12 @@ struct Chosen<T> {
     by: By,
 }
 
-/// With `passed_over`, a turn may go to one that had its last when there were as many records or fewer.
+/// Who had its last turn when there were as many records or fewer is passed over; none is so early.
+fn passed_over(taken: u64, waiting: usize) -> Option<u64> {
+    taken.checked_sub(PASSED_OVER * waiting as u64)
+}
+
+/// With `passed_over`, a turn may go to one that is.
 fn whose_turn<T>(
     waiting: impl Iterator<Item = (Place, T)>,
     held: Option<Held>,
@@ -354,6 +364,13 @@ mod tests {
         assert_eq!(turn_of(&stood(MANY), None, true), Some(("dusk", By::Share)));
         assert_eq!(turn_of(&stood(MANY), None, false), Some(("dawn", by_time(18))));
         assert_eq!(turn_of(&stood(MANY - 1), None, true), Some(("dawn", by_time(18))));
+    }
+
+    #[test]
+    fn one_is_passed_over_after_so_many_records_for_each_partition_that_waits() {
+        assert_eq!(passed_over(10 * PASSED_OVER, 3), Some(7 * PASSED_OVER));
+        assert_eq!(passed_over(10 * PASSED_OVER, 10), Some(0));
+        assert_eq!(passed_over(10 * PASSED_OVER, 11), None);
     }
 
     #[test]
