@@ -144,9 +144,9 @@ fn a_bare_payload_takes_its_kind_from_the_header_and_an_envelope_from_itself() {
 
 #[test]
 fn the_header_is_asked_for_only_where_the_value_is_no_envelope() {
-    let envelopes = vectors("validation").into_iter().filter_map(|vector| Some(vector["input"].as_str()?.to_owned()));
+    let texts = vectors("validation").into_iter().filter_map(|vector| Some(vector["input"].as_str()?.to_owned()));
     let (mut asked, mut not_asked) = (0, 0);
-    for text in envelopes {
+    for text in texts {
         let is_bare = serde_json::from_str::<Value>(&text).is_ok_and(|value| {
             value
                 .as_object()

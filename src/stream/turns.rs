@@ -141,7 +141,7 @@ impl Queues {
         let passed_over = self.passed_over();
         let waiting = self.queues.iter_mut().filter(|(_, queue)| queue.is_waiting());
         let places = waiting.map(|(partition, queue)| (queue.place, (partition, queue)));
-        let Chosen { one: (partition, queue), by } = whose_turn(places, held, passed_over, now)?;
+        let ((partition, queue), by) = whose_turn(places, held, passed_over, now)?;
         if by == By::Share {
             self.shared_at = self.taken;
         }
@@ -150,9 +150,10 @@ impl Queues {
 
     /// If a turn may go to one that was passed over: by its last turn, when there were as many records or fewer.
     fn passed_over(&self) -> Option<u64> {
-        let is_share = self.taken >= self.shared_at + SHARE;
-        let waiting = || self.queues.values().filter(|queue| queue.is_waiting()).count();
-        is_share.then(|| passed_over(self.taken, waiting())).flatten()
+        if self.taken < self.shared_at + SHARE {
+            return None;
+        }
+        passed_over(self.taken, self.queues.values().filter(|queue| queue.is_waiting()).count())
     }
 
     /// How far the one has been read that is furthest behind of those of which something should come soon.
@@ -247,24 +248,18 @@ impl By {
     }
 }
 
-#[derive(Debug)]
-struct Chosen<T> {
-    one: T,
-    by: By,
-}
-
 /// Who had its last turn when there were as many records or fewer is passed over; none is so early.
 fn passed_over(taken: u64, waiting: usize) -> Option<u64> {
     taken.checked_sub(PASSED_OVER * waiting as u64)
 }
 
-/// With `passed_over`, a turn may go to one that is.
+/// Whose turn it is, and why. With `passed_over`, it may be one that is.
 fn whose_turn<T>(
     waiting: impl Iterator<Item = (Place, T)>,
     held: Option<Held>,
     passed_over: Option<u64>,
     now: Instant,
-) -> Option<Chosen<T>> {
+) -> Option<(T, By)> {
     let why = |place: &Place| {
         if now.saturating_duration_since(place.last_turn) >= MOST_WAIT {
             By::Wait
@@ -274,14 +269,16 @@ fn whose_turn<T>(
             By::Time(None)
         }
     };
-    let (mut first, mut next): (Option<(_, Place, Chosen<T>)>, Option<RecordTimestamp>) = (None, None);
+    let mut first: Option<(_, _, (T, By))> = None;
+    let mut next: Option<RecordTimestamp> = None;
     for (place, one) in waiting {
         let by = why(&place);
         let by_time = by == By::Time(None);
         if by_time && held.is_some_and(|held| held.holds(&place)) {
             continue;
         }
-        let mut other = ((by_time, by_time.then_some(place.read_to), place.last_turn), place, Chosen { one, by });
+        let key = (by_time, by_time.then_some(place.read_to), place.last_turn);
+        let mut other = (key, place.read_to, (one, by));
         match &mut first {
             None => {
                 first = Some(other);
@@ -290,9 +287,9 @@ fn whose_turn<T>(
             Some(first) if other.0 < first.0 => std::mem::swap(first, &mut other),
             Some(_) => {}
         }
-        next = [next, other.1.read_to].into_iter().flatten().min();
+        next = [next, other.1].into_iter().flatten().min();
     }
-    first.map(|(_, _, Chosen { one, by })| Chosen { one, by: if by == By::Time(None) { By::Time(next) } else { by } })
+    first.map(|(_, _, (one, by))| (one, if by == By::Time(None) { By::Time(next) } else { by }))
 }
 
 #[cfg(test)]
@@ -317,8 +314,7 @@ mod tests {
             let last_turn = now.checked_sub(Duration::from_millis(waited)).unwrap();
             (Place { read_to: read_to.and_then(time), last_turn, taken_then: TAKEN - others }, name)
         };
-        let chosen = whose_turn(stood.iter().map(place), held, is_share.then_some(TAKEN - MANY), now);
-        chosen.map(|chosen| (chosen.one, chosen.by))
+        whose_turn(stood.iter().map(place), held, is_share.then_some(TAKEN - MANY), now)
     }
 
     fn by_time(next: i64) -> By {
