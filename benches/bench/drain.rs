@@ -14,8 +14,40 @@ use crate::{
 
 /// How often the memory is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often Postgres is asked how far it is: rarely, where the program itself tells how long it took.
+/// How often Postgres is asked where the program itself tells how long it took.
 const ASK: Duration = Duration::from_millis(100);
+
+/// Who drains.
+#[derive(Clone, Copy, Debug)]
+pub enum Processes {
+    /// One, which says itself how long it took.
+    Alone,
+    /// As many as one group, timed from outside, since several have no clock in common: from the first checkpoint, which
+    /// is made just before reading begins, to the last change of one.
+    Watched(u32),
+}
+
+impl Processes {
+    /// So that a single one is timed as well as can be.
+    pub fn of(instances: u32) -> Self {
+        if instances == 1 { Self::Alone } else { Self::Watched(instances) }
+    }
+
+    fn count(self) -> u32 {
+        match self {
+            Self::Alone => 1,
+            Self::Watched(count) => count,
+        }
+    }
+
+    /// How often Postgres is asked how far they are.
+    fn ask_every(self) -> Duration {
+        match self {
+            Self::Alone => ASK,
+            Self::Watched(_) => LOOK,
+        }
+    }
+}
 
 /// A drain that came out right.
 pub struct Drained {
@@ -28,13 +60,13 @@ pub struct Drained {
 }
 
 /// Drains what the place's group has not read yet, which must be that many records.
-pub async fn drain(rig: &Rig, place: &Place, instances: u32, records: u64) -> Result<Drained> {
+pub async fn drain(rig: &Rig, place: &Place, who: Processes, records: u64) -> Result<Drained> {
     let mut connection = rig.connect_to(place).await?;
     let before = committed(&mut connection, place).await?.unwrap_or(0);
     let begun = Instant::now();
     let start = || sessionfold(rig, place, &["run", "--drain"]);
-    let mut processes = (0..instances).map(|_| start()).collect::<Result<Vec<Process>>>()?;
-    let mut progress = watch(&mut connection, place, &mut processes, begun).await?;
+    let mut processes = (0..who.count()).map(|_| start()).collect::<Result<Vec<Process>>>()?;
+    let mut progress = watch(&mut connection, place, &mut processes, who.ask_every(), begun).await?;
     for (_, sum) in &mut progress {
         *sum -= before;
     }
@@ -46,9 +78,10 @@ pub async fn drain(rig: &Rig, place: &Place, instances: u32, records: u64) -> Re
     let last = progress.last().map_or(0, |(_, sum)| *sum);
     ensure!(last == records, "{records} records were to be drained, the checkpoints moved by {last}");
     let (first_seen, end) = (begin_of(&progress), end_of(&progress));
-    // Several processes have no clock in common: from the first checkpoint, which is made just before reading begins,
-    // to the last change of one.
-    let seconds = if let [only] = summaries.as_slice() { only.seconds } else { end - first_seen };
+    let seconds = match who {
+        Processes::Alone => summary.seconds,
+        Processes::Watched(_) => end - first_seen,
+    };
     let peak_bytes = processes.iter().filter_map(Process::peak_bytes).max();
     Ok(Drained { measured: Measured { records, seconds, peak_bytes }, group_wait: first_seen, summary, progress })
 }
@@ -58,9 +91,9 @@ async fn watch(
     connection: &mut PgConnection,
     place: &Place,
     processes: &mut [Process],
+    every: Duration,
     begun: Instant,
 ) -> Result<Vec<(f64, u64)>> {
-    let every = if processes.len() > 1 { LOOK } else { ASK };
     let (mut progress, mut asked) = (Vec::new(), None::<Instant>);
     loop {
         let mut all_ended = true;

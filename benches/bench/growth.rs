@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     backlog::Topics,
-    drain,
+    drain::{self, Processes},
     measured::Spread,
     rig::{Place, Rig},
 };
@@ -70,7 +70,7 @@ impl Growth<'_> {
         self.topics.send(&config.kafka, records, self.seed).await?;
         self.seed += 1;
         self.rig.checkpoint().await?;
-        let drained = drain::drain(self.rig, &self.place, 1, records).await?;
+        let drained = drain::drain(self.rig, &self.place, Processes::Alone, records).await?;
         self.stored += records;
         Ok(drained.measured.rate())
     }

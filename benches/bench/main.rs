@@ -21,6 +21,7 @@ mod python;
 mod results;
 mod rig;
 mod rounds;
+mod scaling;
 mod summary;
 mod table;
 mod tables;
@@ -51,7 +52,7 @@ async fn main() -> Result<ExitCode> {
 }
 
 async fn run(options: &Options) -> Result<()> {
-    if options.wants(Subject::Python) && !options.growth && !options.memory {
+    if options.wants(Subject::Python) && !options.is_apart() {
         python::check()?;
     }
     if let Some(load) = machine::load().filter(|load| *load > QUIET_LOAD) {
@@ -72,6 +73,11 @@ async fn measure(rig: &Rig, options: &Options) -> Result<()> {
     if options.memory {
         let memory = memory::run(rig).await?;
         return results::write("memory.json", &format!("{:#}\n", json!({"machine": machine, "memory": memory})));
+    }
+    if options.scaling {
+        let scaling = scaling::run(rig, options).await?;
+        let all = json!({"machine": machine, "options": results::settings(options), "scaling": scaling});
+        return results::write("scaling.json", &format!("{all:#}\n"));
     }
     let in_rounds = Subject::IN_ROUNDS.iter().any(|subject| options.wants(*subject));
     let rounds = if in_rounds { Some(rounds::run(rig, options).await?) } else { None };

@@ -3,7 +3,11 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::{backlog::Topics, drain, rig::Rig};
+use crate::{
+    backlog::Topics,
+    drain::{self, Processes},
+    rig::Rig,
+};
 
 const RECORDS: u64 = 1_000_000;
 
@@ -14,7 +18,7 @@ pub async fn run(rig: &Rig) -> Result<Value> {
     println!("sending {RECORDS} records …");
     topics.create(&config.kafka).await?;
     topics.send(&config.kafka, RECORDS, 1).await?;
-    let drained = drain::drain(rig, &place, 1, RECORDS).await?;
+    let drained = drain::drain(rig, &place, Processes::Alone, RECORDS).await?;
     let (rate, peak) = (drained.measured.rate(), drained.measured.peak_bytes);
     let said = peak.map_or("unknown".to_owned(), |peak| format!("{:.0} MB", peak as f64 / 1e6));
     println!("{RECORDS} records drained at {rate:.0} records/s; peak memory {said}");

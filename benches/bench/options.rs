@@ -23,7 +23,7 @@ pub struct Options {
     /// Another setting of the program, `section.key=value`; may be repeated
     #[arg(long, value_name = "SETTING")]
     pub set: Vec<String>,
-    /// Processes that drain together, as one group
+    /// Processes that drain together in d, as one group
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=24))]
     pub instances: u32,
     /// Records a second while the latency is measured
@@ -41,12 +41,20 @@ pub struct Options {
     /// Instead: the memory that a backlog of 1,000,000 records takes
     #[arg(long)]
     pub memory: bool,
+    /// Instead: one instance, two and four that drain the backlog, in turns
+    #[arg(long)]
+    pub scaling: bool,
     /// `cargo bench` says that it is one
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 impl Options {
+    /// Whether something is measured instead of the comparison.
+    pub fn is_apart(&self) -> bool {
+        self.growth || self.memory || self.scaling
+    }
+
     pub fn wants(&self, subject: Subject) -> bool {
         self.only.is_empty() || self.only.contains(&subject)
     }

@@ -101,6 +101,6 @@ fn latency_json(latency: &Latency) -> Value {
     })
 }
 
-fn spread(spread: Spread) -> Value {
+pub fn spread(spread: Spread) -> Value {
     json!({"median": spread.median, "min": spread.least, "max": spread.most})
 }

@@ -8,7 +8,7 @@ use sessionfold::config::Config;
 use crate::{
     backlog::{self, Kept, Topics},
     copy::{self, Exported},
-    drain::{self, Drained},
+    drain::{self, Drained, Processes},
     fold_alone, kafka_alone,
     measured::Measured,
     naive,
@@ -87,7 +87,7 @@ impl<'r> Bench<'r> {
 
     async fn drain_and_export(&mut self) -> Result<()> {
         let place = self.rig.fresh_place(&self.topics).await?;
-        drain::drain(self.rig, &place, self.options.instances, self.options.records).await?;
+        drain::drain(self.rig, &place, self.processes(), self.options.records).await?;
         self.row_counts = tables::row_counts(&mut self.rig.connect_to(&place).await?).await?;
         if self.options.wants(Subject::Copy) {
             self.exported = copy::export(self.rig, &place).await?;
@@ -127,10 +127,14 @@ impl<'r> Bench<'r> {
         }
     }
 
+    fn processes(&self) -> Processes {
+        Processes::of(self.options.instances)
+    }
+
     /// A drain into fresh tables, which must come out as the first did.
     async fn drain(&self) -> Result<Drained> {
         let place = self.rig.fresh_place(&self.topics).await?;
-        let drained = drain::drain(self.rig, &place, self.options.instances, self.options.records).await?;
+        let drained = drain::drain(self.rig, &place, self.processes(), self.options.records).await?;
         let row_counts = tables::row_counts(&mut self.rig.connect_to(&place).await?).await?;
         ensure!(row_counts == self.row_counts, "rows differ between drains: {:?}, {row_counts:?}", self.row_counts);
         Ok(drained)
