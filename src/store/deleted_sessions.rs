@@ -1,8 +1,8 @@
 //! The table `deleted_sessions`: a tombstone for each session that an operator deleted, whose events are ignored.
 //!
 //! A writer learns of a tombstone with what it reads before it folds. One that read before has still to be stopped: it
-//! changes a row that is gone, or inserts one that [`super::sessions::INSERT`] leaves out for its tombstone. Either is a
-//! conflict, after which it reads again.
+//! changes a row that is gone, or adds one that has a tombstone, which [`super::sessions::INSERT`] leaves out and a COPY is
+//! followed by a look for. Either is a conflict, after which it reads again.
 
 use std::collections::HashSet;
 

@@ -29,6 +29,8 @@ pub struct StoreError {
     what: Cow<'static, str>,
     /// Five characters by which Postgres names its errors, where it was Postgres that failed.
     pub sqlstate: Option<Box<str>>,
+    /// The one that the data violates.
+    constraint: Option<Box<str>>,
     /// Not asked at all: the circuit breaker is open for so long.
     pub retry_after: Option<Duration>,
     /// Not asked at all, for want of a connection of our own. It says nothing of Postgres.
@@ -39,7 +41,15 @@ pub struct StoreError {
 
 impl StoreError {
     pub fn new(failure: Failure, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { failure, what: what.into(), sqlstate: None, retry_after: None, is_our_own: false, is_silence: false }
+        Self {
+            failure,
+            what: what.into(),
+            sqlstate: None,
+            constraint: None,
+            retry_after: None,
+            is_our_own: false,
+            is_silence: false,
+        }
     }
 
     /// No answer at all, for longer than any statement may take.
@@ -91,6 +101,11 @@ impl StoreError {
         self.sqlstate.as_deref() == Some("57014")
     }
 
+    /// A row with the same key is there, by this constraint.
+    pub(super) fn is_duplicate_of(&self, key: &str) -> bool {
+        self.sqlstate.as_deref() == Some("23505") && self.constraint.as_deref() == Some(key)
+    }
+
     /// Somebody else held a lock for longer than it was to be waited for.
     pub fn is_lock_timeout(&self) -> bool {
         self.sqlstate.as_deref() == Some("55P03")
@@ -135,7 +150,8 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
         }
         _ => format!("{} (SQLSTATE {sqlstate})", error.message()),
     };
-    StoreError { sqlstate: Some(sqlstate.into_boxed_str()), ..StoreError::new(failure, what) }
+    let constraint = error.constraint().map(Box::from);
+    StoreError { sqlstate: Some(sqlstate.into_boxed_str()), constraint, ..StoreError::new(failure, what) }
 }
 
 /// Whether the error was raised in a procedural language. Its SQLSTATE may be any, and its message may quote the data. It

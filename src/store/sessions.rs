@@ -9,7 +9,11 @@ use crate::{
     fold::{AggregatorId, Aggregators, SessionAggregator, SessionChange, Version},
 };
 
-use super::error::{Failure, StoreError};
+use super::{
+    copy::{RowWriter, copy_in, pays},
+    deleted_sessions,
+    error::{Failure, StoreError},
+};
 
 type ToolUsage = std::collections::BTreeMap<String, u64>;
 
@@ -41,8 +45,9 @@ macro_rules! folded_rows {
     };
 }
 
-/// Only rows whose versions still stand, and that are of the events that the fold began with. Writers that meet wait for each other in the order of the ids, which is the order
-/// of the arrays: with the connection's settings (`pool.rs`) Postgres looks the rows up one after the other.
+/// Only rows whose versions still stand, and that are of the events that the fold began with. Writers that meet wait for
+/// each other in the order of the ids, which is the order of the arrays: with the connection's settings (`pool.rs`)
+/// Postgres looks the rows up one after the other.
 pub(super) const UPDATE: &str = concat!(
     "/* update_sessions */
     UPDATE sessions s SET
@@ -71,6 +76,14 @@ pub(super) const INSERT: &str = concat!(
     " WHERE NOT EXISTS (SELECT FROM deleted_sessions d WHERE d.session_id = n.session_id)
     ON CONFLICT (session_id) DO NOTHING"
 );
+
+/// As [`INSERT`], for many. It leaves no session out: one that is there makes it fail, and who has a tombstone is asked for
+/// afterwards.
+const COPY: &str =
+    concat!("/* copy_sessions */ COPY sessions (", folded_columns!(), ", sides) FROM STDIN (FORMAT binary)");
+
+/// The constraint that a session violates which is there already.
+const KEY: &str = "sessions_pkey";
 
 /// Rows on their way to the database, a vector a column.
 #[derive(Default)]
@@ -209,29 +222,107 @@ pub(super) async fn write<A: SessionAggregator>(
     changes: &[SessionChange<'_, A::State>],
 ) -> Result<Written, StoreError> {
     let (existing, new): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.read.is_some());
+    let (id, sides) = (aggregators.session.id(), side_ids(aggregators));
     // Existing rows are changed before new ones are made: two writers that wait for each other would nearly always have
     // to meet in one of the two phases, and within each the order is the same. What is left is a deadlock, tried again.
-    for (statement, changes) in [(UPDATE, existing), (INSERT, new)] {
-        for some in changes.chunks(ROWS_OF_A_STATEMENT) {
-            if write_some(connection, statement, aggregators, some).await? < some.len() as u64 {
-                return Ok(Written::Conflict);
-            }
+    if write_arrays(connection, UPDATE, id, &sides, &existing).await? == Written::Conflict {
+        return Ok(Written::Conflict);
+    }
+    let mut bytes = 0;
+    for change in &new {
+        bytes += state_json(id, change)?.len();
+    }
+    if pays(bytes) {
+        return copy_new(connection, id, &sides, &new).await;
+    }
+    write_arrays(connection, INSERT, id, &sides, &new).await
+}
+
+fn side_ids<A: SessionAggregator>(aggregators: &Aggregators<A>) -> Vec<String> {
+    aggregators.sides.ids().map(|id| id.to_string()).collect()
+}
+
+/// Runs [`UPDATE`] or [`INSERT`].
+async fn write_arrays<S>(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    aggregator: AggregatorId,
+    sides: &[String],
+    changes: &[&SessionChange<'_, S>],
+) -> Result<Written, StoreError> {
+    for some in changes.chunks(ROWS_OF_A_STATEMENT) {
+        let mut columns = Columns::default();
+        for change in some {
+            columns.push(aggregator, change)?;
+        }
+        let written = columns.bind(statement, sides).execute(&mut *connection).await?.rows_affected();
+        if written < some.len() as u64 {
+            return Ok(Written::Conflict);
         }
     }
     Ok(Written::All)
 }
 
-/// Returns how many rows were written.
-async fn write_some<A: SessionAggregator>(
+/// Runs [`COPY`]. It fails as a whole at a row that is there already, so the transaction has to end.
+async fn copy_new<S>(
     connection: &mut PgConnection,
-    statement: &'static str,
-    aggregators: &Aggregators<A>,
-    changes: &[&SessionChange<'_, A::State>],
-) -> Result<u64, StoreError> {
-    let mut columns = Columns::default();
+    aggregator: AggregatorId,
+    sides: &[String],
+    changes: &[&SessionChange<'_, S>],
+) -> Result<Written, StoreError> {
+    let aggregator_text = aggregator.to_string();
+    let mut rows = Vec::with_capacity(changes.len());
     for change in changes {
-        columns.push(aggregators.session.id(), change)?;
+        rows.push((*change, state_json(aggregator, change)?));
     }
-    let sides: Vec<String> = aggregators.sides.ids().map(|id| id.to_string()).collect();
-    Ok(columns.bind(statement, &sides).execute(connection).await?.rows_affected())
+    let copied = copy_in(connection, COPY, rows.into_iter(), |row, (change, state)| {
+        write_row(row, change, &aggregator_text, state, sides);
+    });
+    match copied.await {
+        Ok(copied) if copied == changes.len() as u64 => {}
+        Ok(_) => return Ok(Written::Conflict),
+        Err(error) if error.is_duplicate_of(KEY) => return Ok(Written::Conflict),
+        Err(error) => return Err(error),
+    }
+    // Asked afterwards: whoever deletes a session waits for us from the first row on, or we have waited for them.
+    let ids: Vec<&str> = changes.iter().map(|change| change.session_id.as_str()).collect();
+    let deleted = deleted_sessions::among(connection, &ids).await?;
+    Ok(if deleted.is_empty() { Written::All } else { Written::Conflict })
+}
+
+/// The columns of [`COPY`].
+fn write_row<S>(
+    row: &mut RowWriter<'_>,
+    change: &SessionChange<'_, S>,
+    aggregator: &str,
+    state: &str,
+    sides: &[String],
+) {
+    let snapshot = change.folded.snapshot();
+    row.text(change.session_id.as_str());
+    row.text(snapshot.status.as_str());
+    row.uuid(snapshot.correlation_id);
+    row.nullable(snapshot.task_id.as_ref().map(TaskId::as_str), RowWriter::text);
+    row.nullable(snapshot.started_at.map(EventTime::as_utc), RowWriter::timestamptz);
+    row.nullable(snapshot.ended_at.map(EventTime::as_utc), RowWriter::timestamptz);
+    row.nullable(snapshot.duration_seconds, RowWriter::double_precision);
+    row.nullable(snapshot.working_directory.as_ref().map(Text::as_str), RowWriter::text);
+    row.nullable(snapshot.git_branch.as_ref().map(Text::as_str), RowWriter::text);
+    row.nullable(snapshot.hook_source.map(|source| source.as_str()), RowWriter::text);
+    row.nullable(snapshot.end_cause.map(|cause| cause.reason()), RowWriter::text);
+    row.nullable(snapshot.end_cause.map(|cause| cause.provenance().as_str()), RowWriter::text);
+    row.bigint(bigint(snapshot.run_count));
+    row.bigint(bigint(snapshot.prompt_count));
+    row.bigint(bigint(snapshot.tool_count));
+    row.bigint(bigint(snapshot.tool_failure_count));
+    row.bigint(bigint(snapshot.tools_used_count));
+    row.jsonb(&snapshot.tool_usage);
+    row.bigint(bigint(snapshot.event_count));
+    row.timestamptz(snapshot.first_event_at.as_utc());
+    row.timestamptz(snapshot.last_event_at.as_utc());
+    row.text(aggregator);
+    row.text(state);
+    row.bytea(&change.folded.digest().to_bytes());
+    row.bigint(written_version(change).get());
+    row.texts(sides);
 }

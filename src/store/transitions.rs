@@ -10,14 +10,29 @@ use crate::{
 };
 
 use super::{
+    copy::{RowWriter, copy_in, pays},
     error::StoreError,
     sessions::{ROWS_OF_A_STATEMENT, written_version},
 };
 
-pub(super) const INSERT: &str = "/* insert_transitions */
-    INSERT INTO transitions (id, session_id, session_version, from_status, to_status, cause, payload, withheld)
-    SELECT unnest($1::uuid[]), unnest($2::text[]), unnest($3::bigint[]), unnest($4::text[]), unnest($5::text[]),
-        unnest($6::text[]), unnest($7::jsonb[]), $8";
+macro_rules! columns {
+    () => {
+        "id, session_id, session_version, from_status, to_status, cause, payload, withheld"
+    };
+}
+
+pub(super) const INSERT: &str = concat!(
+    "/* insert_transitions */
+    INSERT INTO transitions (",
+    columns!(),
+    ") SELECT unnest($1::uuid[]), unnest($2::text[]), unnest($3::bigint[]), unnest($4::text[]), unnest($5::text[]),
+        unnest($6::text[]), unnest($7::jsonb[]), $8"
+);
+
+const COPY: &str = concat!("/* copy_transitions */ COPY transitions (", columns!(), ") FROM STDIN (FORMAT binary)");
+
+/// No row has fewer bytes in a COPY.
+const LEAST_ROW: usize = 300;
 
 /// Whether others hear of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +115,9 @@ pub(super) async fn insert<S>(
     changes: &[SessionChange<'_, S>],
 ) -> Result<(), StoreError> {
     let transitions: Vec<Transition<'_>> = changes.iter().filter_map(|change| of(cause, change)).collect();
+    if pays(transitions.len() * LEAST_ROW) {
+        return copy(connection, publication, &transitions).await;
+    }
     for some in transitions.chunks(ROWS_OF_A_STATEMENT) {
         insert_some(connection, publication, some).await?;
     }
@@ -124,6 +142,25 @@ async fn insert_some(
         .bind(column(transitions, |transition| Json(transition.payload())))
         .bind(publication == Publication::Withheld);
     query.execute(connection).await?;
+    Ok(())
+}
+
+async fn copy(
+    connection: &mut PgConnection,
+    publication: Publication,
+    transitions: &[Transition<'_>],
+) -> Result<(), StoreError> {
+    copy_in(connection, COPY, transitions.iter(), |row, transition| {
+        row.uuid(Uuid::now_v7());
+        row.text(transition.session_id);
+        row.bigint(transition.version.get());
+        row.nullable(transition.from.map(Status::as_str), RowWriter::text);
+        row.text(transition.snapshot.status.as_str());
+        row.text(transition.cause.as_str());
+        row.jsonb(&transition.payload());
+        row.boolean(publication == Publication::Withheld);
+    })
+    .await?;
     Ok(())
 }
 

@@ -9,14 +9,14 @@ use sessionfold::{
     service::open_store,
     store::Failure,
 };
-use sqlx::{Connection, Executor};
+use sqlx::{Connection, Executor, PgConnection};
 
 use crate::{
     crashes::committed_records,
     deployment::{Deployment, MAX_VALUE_BYTES},
     expected::Expected,
     program::{self, Instance, until},
-    tables::assert_tables_equal,
+    tables::{assert_tables_equal, rows},
 };
 
 fn good_records(records: u64) -> Vec<GeneratedRecord> {
@@ -155,6 +155,83 @@ async fn a_batch_takes_the_same_number_of_statements_whatever_its_size() {
         counts.push(statements);
     }
     assert_eq!(counts[0], counts[1]);
+}
+
+/// Keeps the beginnings of the statements that add rows to a table.
+async fn watch_statements(connection: &mut PgConnection) {
+    connection
+        .execute(
+            "CREATE TABLE statements (statement text);
+             CREATE FUNCTION keep_statement() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN INSERT INTO sessionfold.statements VALUES (left(current_query(), 30)); RETURN NULL; END';
+             CREATE TRIGGER t1 AFTER INSERT ON sessions EXECUTE FUNCTION keep_statement();
+             CREATE TRIGGER t2 AFTER INSERT ON transitions EXECUTE FUNCTION keep_statement();",
+        )
+        .await
+        .unwrap();
+}
+
+/// How many of them have this name.
+async fn statements_named(connection: &mut PgConnection, name: &str) -> i64 {
+    let count = "SELECT count(*) FROM statements WHERE starts_with(statement, $1)";
+    sqlx::query_scalar(count).bind(format!("/* {name} */")).fetch_one(connection).await.unwrap()
+}
+
+/// Many are copied, few inserted, and a session's row is updated by every batch after its first.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_the_same_whether_they_are_copied_inserted_or_updated() {
+    let sent = good_records(12_000);
+    let mut rows_of = Vec::new();
+    for (max_events, copied) in [("100000", true), ("100", false)] {
+        let mut deployment = Deployment::new(1).await;
+        let mut connection = deployment.connect().await;
+        watch_statements(&mut connection).await;
+        deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", max_events);
+        deployment.set("SESSIONFOLD_BATCH__MAX_WAIT", "10s");
+        deployment.send(&sent).await;
+        deployment.drain().await;
+        assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+        let sessions =
+            "SELECT to_jsonb(s) - '{created_at,updated_at,version}'::text[] FROM sessions s ORDER BY session_id";
+        rows_of.push(rows(&mut connection, sessions).await);
+        assert_eq!(statements_named(&mut connection, "copy_sessions").await, i64::from(copied));
+        assert_eq!(statements_named(&mut connection, "insert_sessions").await > 0, !copied);
+    }
+    for (copied, updated) in rows_of[0].iter().zip(&rows_of[1]) {
+        assert_eq!(copied, updated);
+    }
+    assert_eq!(rows_of[0].len(), rows_of[1].len());
+}
+
+/// In one batch each session has one transition, of the session as it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn transitions_tell_of_their_sessions_whether_they_are_copied_or_inserted() {
+    for (records, copied) in [(500, false), (16_000, true)] {
+        let mut deployment = Deployment::new(1).await;
+        deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "100000");
+        deployment.set("SESSIONFOLD_BATCH__MAX_WAIT", "10s");
+        deployment.send(&good_records(records)).await;
+        let mut connection = deployment.connect().await;
+        watch_statements(&mut connection).await;
+        let totals = deployment.drain().await;
+        assert_eq!(totals.batches, 1);
+        assert_eq!(statements_named(&mut connection, "copy_transitions").await, i64::from(copied));
+        assert_eq!(statements_named(&mut connection, "insert_transitions").await, i64::from(!copied));
+        let transitions = "SELECT to_jsonb(t) - '{id,occurred_at}'::text[] FROM transitions t ORDER BY session_id";
+        let expected = "SELECT jsonb_build_object('session_id', s.session_id, 'session_version', s.version,
+                'from_status', NULL, 'to_status', s.status, 'cause', 'event', 'withheld', false, 'published_at', NULL,
+                'attempts', 0, 'last_error', NULL, 'carried_over', 0, 'next_attempt_at', NULL, 'set_aside_at', NULL,
+                'payload', t.payload || jsonb_build_object('session_id', s.session_id, 'session_version', s.version,
+                    'from_status', NULL, 'to_status', s.status, 'cause', 'event', 'event_count', s.event_count,
+                    'end_reason', s.end_reason, 'duration_seconds', s.duration_seconds,
+                    'correlation_id', s.correlation_id))
+            FROM sessions s LEFT JOIN transitions t USING (session_id) ORDER BY session_id";
+        let (transitions, expected) = (rows(&mut connection, transitions).await, rows(&mut connection, expected).await);
+        assert_eq!(transitions.len(), expected.len());
+        for (transition, expected) in transitions.iter().zip(&expected) {
+            assert_eq!(transition, expected);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

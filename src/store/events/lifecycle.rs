@@ -5,12 +5,12 @@ use sqlx::{PgConnection, postgres::PgRow};
 use crate::{
     event::{Body, Count, DurationSeconds, EndReason, Ended, Event, HookSource, Started, Text},
     store::{
-        copy::{RowWriter, copy_in},
+        copy::{RowWriter, copy_in, pays},
         error::StoreError,
     },
 };
 
-use super::{CommonColumns, FEWEST_TO_COPY, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
+use super::{CommonColumns, LEAST_ROW, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
 
 const STARTED: &str = "started";
 const ENDED: &str = "ended";
@@ -127,10 +127,10 @@ fn lifecycle(event: &Event) -> Option<(Option<&Started>, Option<&Ended>)> {
 
 /// Adds starts and ends.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    if rows.len() < FEWEST_TO_COPY {
-        return write(INSERT, connection, rows.iter().copied()).await;
+    if pays(rows.len() * LEAST_ROW) {
+        return copy(connection, rows).await;
     }
-    copy(connection, rows).await
+    write(INSERT, connection, rows.iter().copied()).await
 }
 
 async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
@@ -147,7 +147,8 @@ async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), 
         row.nullable(ended.map(|ended| ended.tools_used_count.get()), RowWriter::bigint);
         row.nullable(new.arrival, RowWriter::bigint);
     })
-    .await
+    .await?;
+    Ok(())
 }
 
 /// Puts the starts and ends among these events in the place of stored ones.

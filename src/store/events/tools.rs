@@ -6,12 +6,12 @@ use uuid::Uuid;
 use crate::{
     event::{Body, DurationMs, Event, RedactedText, Tool, ToolName},
     store::{
-        copy::{RowWriter, copy_in},
+        copy::{RowWriter, copy_in, pays},
         error::StoreError,
     },
 };
 
-use super::{CommonColumns, FEWEST_TO_COPY, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
+use super::{CommonColumns, LEAST_ROW, NewRow, StoredEvent, StoredRow, Unreadable, for_each_row};
 
 /// The columns of an event, in the order in which they are bound: the common ones first.
 macro_rules! columns {
@@ -102,10 +102,10 @@ impl<'a> Columns<'a> {
 
 /// Adds tool executions.
 pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    if rows.len() < FEWEST_TO_COPY {
-        return write(INSERT, connection, rows.iter().copied()).await;
+    if pays(rows.len() * LEAST_ROW) {
+        return copy(connection, rows).await;
     }
-    copy(connection, rows).await
+    write(INSERT, connection, rows.iter().copied()).await
 }
 
 async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
@@ -122,7 +122,8 @@ async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), 
         row.nullable(tool.summary.as_ref().map(RedactedText::as_str), RowWriter::text);
         row.nullable(new.arrival, RowWriter::bigint);
     })
-    .await
+    .await?;
+    Ok(())
 }
 
 /// Puts the tool executions among these events in the place of stored ones.

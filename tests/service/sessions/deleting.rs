@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use sessionfold::{
     event::{Decoded, Decoder, Event, SessionId, WireRecord},
-    fold::{BatchFold, Wanted},
+    fold::{Aggregators, BatchFold, Convergent, ConvergentState, Folded, Wanted},
     generate::{GeneratedRecord, Generator, Shape},
     pipeline::Totals,
     service::{Service, open_store},
-    store::{BatchCommit, CommitError, Publication, TakenFrom},
+    store::{BatchCommit, CommitError, Publication, Store, TakenFrom},
     stream::Until,
 };
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
@@ -203,39 +203,86 @@ async fn deletions_that_race_with_two_writers_leave_nothing_behind_and_take_noth
     assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
 }
 
+/// So many sessions of one event are copied.
+const MANY: usize = 1_000;
+
+async fn fold<'e>(
+    store: &Store,
+    aggregators: &Aggregators<Convergent>,
+    wanted: &Wanted<'_>,
+    events: &'e [Event],
+) -> Folded<'e, ConvergentState> {
+    let standing = store.standing(aggregators, wanted).await.unwrap();
+    let mut fold = BatchFold::new(aggregators, standing);
+    events.iter().for_each(|event| fold.push(event));
+    store.finish_fold(fold).await.unwrap()
+}
+
+async fn commit(
+    store: &Store,
+    aggregators: &Aggregators<Convergent>,
+    folded: &Folded<'_, ConvergentState>,
+) -> Result<(), CommitError> {
+    let taken_from = TakenFrom::Log { group_id: "g", moves: &[], dead_letters: &[] };
+    let publication = Publication::Published;
+    store.commit(&BatchCommit { taken_from, aggregators, changes: &folded.changes, publication }).await
+}
+
 fn event(record: &GeneratedRecord) -> Event {
     let wire = WireRecord { value: record.value.as_deref(), kind_header: None, timestamp: None };
     let Decoded::Event(event) = Decoder::default().decode(wire) else { panic!("no event") };
     *event
 }
 
-/// What two transactions of a batch do, with a deletion in between.
+/// What two transactions of a batch do, with a deletion in between: of a session that is there, of a new one, and of one
+/// among so many that they are copied.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_read_before_a_deletion_meets_a_conflict_and_then_a_tombstone() {
     let deployment = Deployment::new(1).await;
     two_sessions(&deployment).await;
     let (store, aggregators) = (open_store(&deployment.config()), deployment.aggregators());
-    for session in ["a", "new"] {
-        let event = event(&prompt(session, 9, "2026-03-01T09:00:30Z"));
-        let wanted = Wanted::everything_of(vec![&event]);
-        let standing = store.standing(&aggregators, &wanted).await.unwrap();
-        assert!(standing.deleted.is_empty());
-        let mut fold = BatchFold::new(&aggregators, standing);
-        fold.push(&event);
-        let folded = store.finish_fold(fold).await.unwrap();
-        assert_eq!((folded.outcome.applied, folded.changes.len()), (1, 1));
-        let id = SessionId::parse(session).unwrap();
-        store.delete_session(&id, None).await.unwrap();
+    let many = (0..MANY).map(|number| format!("many-{number}")).collect();
+    for sessions in [vec!["a".to_owned()], vec!["new".to_owned()], many] {
+        let events: Vec<Event> =
+            sessions.iter().map(|session| event(&prompt(session, 9, "2026-03-01T09:00:30Z"))).collect();
+        let wanted = Wanted::everything_of(events.iter().collect());
+        let folded = fold(&store, &aggregators, &wanted, &events).await;
+        let deleted = SessionId::parse(sessions.last().unwrap()).unwrap();
+        store.delete_session(&deleted, None).await.unwrap();
 
-        let taken_from = TakenFrom::Log { group_id: "g", moves: &[], dead_letters: &[] };
-        let publication = Publication::Published;
-        let batch = BatchCommit { taken_from, aggregators: &aggregators, changes: &folded.changes, publication };
-        let committed = store.commit(&batch).await;
-        assert!(matches!(committed, Err(CommitError::Conflict)), "{session}: {committed:?}");
-        assert_eq!(rows_of(&deployment, session).await, 0);
+        let committed = commit(&store, &aggregators, &folded).await;
+        assert!(matches!(committed, Err(CommitError::Conflict)), "{deleted}: {committed:?}");
+        assert_eq!(rows_of(&deployment, deleted.as_str()).await, 0);
         let standing = store.standing(&aggregators, &wanted).await.unwrap();
-        assert_eq!(standing.deleted, [id].into());
+        assert_eq!(standing.deleted, [deleted].into());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_writers_of_many_new_sessions_the_second_meets_a_conflict() {
+    let deployment = Deployment::new(1).await;
+    let (store, aggregators) = (open_store(&deployment.config()), deployment.aggregators());
+    // They have one session in common.
+    let of = |numbers: std::ops::Range<usize>| -> Vec<Event> {
+        let prompt = |number: usize| prompt(&format!("many-{number}"), 9, "2026-03-01T09:00:30Z");
+        numbers.map(|number| event(&prompt(number))).collect()
+    };
+    let (first, second) = (of(0..MANY), of(MANY - 1..2 * MANY - 1));
+    let wanted = [&first, &second].map(|events| Wanted::everything_of(events.iter().collect()));
+    let folded =
+        [fold(&store, &aggregators, &wanted[0], &first).await, fold(&store, &aggregators, &wanted[1], &second).await];
+    commit(&store, &aggregators, &folded[0]).await.unwrap();
+    let committed = commit(&store, &aggregators, &folded[1]).await;
+    assert!(matches!(committed, Err(CommitError::Conflict)), "{committed:?}");
+
+    // Once it has read again, the common session's event is there.
+    let again = fold(&store, &aggregators, &wanted[1], &second).await;
+    assert_eq!((again.outcome.applied, again.outcome.duplicates), (MANY as u64 - 1, 1));
+    commit(&store, &aggregators, &again).await.unwrap();
+    let counts = "SELECT count(*), sum(event_count)::bigint FROM sessions";
+    let counts: (i64, i64) = sqlx::query_as(counts).fetch_one(&mut deployment.connect().await).await.unwrap();
+    let all = 2 * MANY as i64 - 1;
+    assert_eq!(counts, (all, all));
 }
 
 /// A row that nobody can see yet.
