@@ -2,9 +2,15 @@
 //!
 //! "Characters" are Unicode scalar values.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::redact::redact;
 
@@ -20,8 +26,19 @@ pub enum InvalidText {
 }
 
 /// Names a session: 1 to 255 characters, taken as they are. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct SessionId(Arc<str>);
+#[derive(Clone)]
+pub struct SessionId(Characters);
+
+/// Most session ids are UUIDs. A text as short as one lies in the value itself, since the memory of an event that was
+/// decoded a while ago has to be waited for, and each place by itself.
+#[derive(Clone)]
+enum Characters {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Arc<str>),
+}
+
+/// The length of a UUID, and as much more as takes no more room.
+const SHORT: usize = 38;
 
 impl SessionId {
     pub const MAX_CHARS: usize = 255;
@@ -33,17 +50,74 @@ impl SessionId {
         if text.contains('\0') {
             return Err(InvalidText::Nul);
         }
-        Ok(Self(text.into()))
+        Ok(Self(match u8::try_from(text.len()) {
+            Ok(length) if text.len() <= SHORT => {
+                let mut bytes = [0; SHORT];
+                bytes[..text.len()].copy_from_slice(text.as_bytes());
+                Characters::Short { length, bytes }
+            }
+            _ => Characters::Long(text.into()),
+        }))
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            #[expect(clippy::expect_used, reason = "a whole text was copied there")]
+            Characters::Short { .. } => std::str::from_utf8(self.as_bytes()).expect("the bytes of a text"),
+            Characters::Long(text) => text,
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Characters::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Characters::Long(text) => text.as_bytes(),
+        }
+    }
+}
+
+// Texts are ordered by their bytes.
+impl Ord for SessionId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl PartialOrd for SessionId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for SessionId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for SessionId {}
+
+impl Hash for SessionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_str().serialize(serializer)
     }
 }
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SessionId").field(&self.as_str()).finish()
     }
 }
 
@@ -143,6 +217,26 @@ mod tests {
         assert_eq!(SessionId::parse(&"é".repeat(256)), Err(InvalidText::TooLong(255)));
         assert_eq!(SessionId::parse(""), Err(InvalidText::TooShort(1)));
         assert!(ToolName::parse("🙂").is_ok());
+    }
+
+    #[test]
+    fn session_ids_compare_as_their_texts_whether_they_are_short_or_long() {
+        assert_eq!(size_of::<SessionId>(), 40);
+        let texts: Vec<String> = ["", "a", "b", "aé"]
+            .into_iter()
+            .flat_map(|end| [0, 1, 36, 37, 38, 39, 40].map(|length| "a".repeat(length) + end))
+            .filter(|text| !text.is_empty())
+            .collect();
+        let hash = |id: &SessionId| std::hash::BuildHasher::hash_one(&foldhash::fast::FixedState::default(), id);
+        for text in &texts {
+            let id = SessionId::parse(text).unwrap();
+            assert_eq!((id.as_str(), id.to_string()), (text.as_str(), text.clone()));
+            for other in &texts {
+                let (other_id, order) = (SessionId::parse(other).unwrap(), text.cmp(other));
+                assert_eq!((id.cmp(&other_id), id == other_id), (order, order.is_eq()), "{text} {other}");
+                assert_eq!(hash(&id) == hash(&other_id), order.is_eq(), "{text} {other}");
+            }
+        }
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl<'w> Front<'w> {
 
     pub(super) fn events(self) -> impl Iterator<Item = &'w Event> {
         self.items.iter().filter_map(|item| match &item.content {
-            Content::Event { event, .. } => Some(&**event),
+            Content::Event { event, .. } => Some(event),
             Content::Ignored | Content::Refused { .. } => None,
         })
     }
@@ -151,7 +151,7 @@ impl<'w> Front<'w> {
     /// The events, with where each stands in its log.
     pub(super) fn placed_events(self) -> impl Iterator<Item = (&'w TopicPartition, &'w Item, &'w Event)> {
         self.items.iter().filter_map(move |item| match &item.content {
-            Content::Event { event, .. } => Some((self.slices[item.slice].lease.partition(), item, &**event)),
+            Content::Event { event, .. } => Some((self.slices[item.slice].lease.partition(), item, event)),
             Content::Ignored | Content::Refused { .. } => None,
         })
     }
@@ -257,7 +257,7 @@ mod tests {
 
     use super::*;
 
-    fn event() -> Box<Event> {
+    fn event() -> Event {
         let body = Body::Tool(Tool {
             tool_execution_id: Uuid::nil(),
             tool_name: ToolName::parse("Bash").unwrap(),
@@ -265,7 +265,7 @@ mod tests {
             duration_ms: None,
             summary: None,
         });
-        Box::new(Event {
+        Event {
             session_id: SessionId::parse("s").unwrap(),
             entity_id: Uuid::nil(),
             correlation_id: Uuid::nil(),
@@ -274,7 +274,7 @@ mod tests {
             task_id: None,
             action_description: RedactedText::of(""),
             body,
-        })
+        }
     }
 
     fn event_without_record() -> Content {

@@ -47,12 +47,14 @@ pub struct Item {
 }
 
 /// What a record came to, with what may still be asked for.
+///
+/// Events lie one behind the other, as they are walked through, and nearly all contents are events.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// A copy of the record would be half of the memory, and is asked for only if the event becomes a dead letter after
     /// all. So most are without; where one is needed, it is read again.
     Event {
-        event: Box<Event>,
+        event: Event,
         record: Option<Box<Record>>,
     },
     Ignored,
@@ -66,7 +68,7 @@ impl Content {
     /// Copies the record where it is needed, or wanted.
     pub fn of(decoded: Decoded, keep_record: bool, copy: impl FnOnce() -> Record) -> Self {
         match decoded {
-            Decoded::Event(event) => Self::Event { event, record: keep_record.then(|| Box::new(copy())) },
+            Decoded::Event(event) => Self::Event { event: *event, record: keep_record.then(|| Box::new(copy())) },
             Decoded::Ignored => Self::Ignored,
             Decoded::Refused(refusal) => Self::Refused { refusal: Box::new(refusal), record: Box::new(copy()) },
         }
