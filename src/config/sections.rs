@@ -248,7 +248,7 @@ pub struct BatchConfig {
     pub max_wait: Duration,
     /// Bytes of records, at least 1024.
     pub max_bytes: NonZeroUsize,
-    /// 1 to 16.
+    /// Of the whole group, 1 to 256.
     pub lanes: NonZeroUsize,
 }
 
@@ -258,7 +258,7 @@ impl BatchConfig {
             max_events: settings.count("batch.max_events", 1..=1_000_000)?,
             max_wait: settings.duration("batch.max_wait", SHORTEST..=MINUTE)?,
             max_bytes: settings.count("batch.max_bytes", 1_024..=i64::MAX)?,
-            lanes: settings.count("batch.lanes", 1..=16)?,
+            lanes: settings.count("batch.lanes", 1..=256)?,
         })
     }
 }

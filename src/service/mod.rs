@@ -270,8 +270,8 @@ fn start_consumer(
             max_bytes: config.batch.max_bytes.get(),
             max_wait: config.batch.max_wait,
         },
-        // A lane without a connection could only wait for another's.
-        lanes: config.batch.lanes.min(connections(config)),
+        lanes: config.batch.lanes,
+        connections: connections(config),
         until,
         membership,
         rate,

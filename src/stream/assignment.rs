@@ -15,14 +15,18 @@ use crate::{
 
 use super::{
     error::StreamError,
+    lanes::Share,
     lease::Lease,
     messages::Notice,
     poller::{Poller, list},
     reading::Reading,
+    topics::count_partitions,
 };
 
 /// How long Kafka may take to answer a question about a partition.
 pub(super) const LOCATE: Duration = Duration::from_secs(10);
+/// And how many there are, which is only for speed.
+const COUNT: Duration = Duration::from_secs(2);
 /// How often in a row an assignment may be refused, and how long to wait in between.
 const MOST_REFUSED_STARTS: u32 = 100;
 const BETWEEN_STARTS: Duration = Duration::from_millis(100);
@@ -98,13 +102,16 @@ impl Poller {
     fn begin_reading(&mut self, partition: TopicPartition, lease: Lease, position: NextOffset) {
         let end = self.ends.get(&partition).copied();
         let kept_before = self.kept_before.get(&partition).copied();
-        self.readings.insert(partition, Reading::new(lease, position, end).keeping_records_before(kept_before));
+        let lane = self.lanes.choose(&partition);
+        let reading = Reading::new(lease, lane, position, end).keeping_records_before(kept_before);
+        self.readings.insert(partition, reading);
     }
 
     fn assign(&mut self, positions: Vec<(Lease, NextOffset)>) -> Result<(), KafkaError> {
         if positions.is_empty() {
             return Ok(());
         }
+        self.share_lanes();
         let mut assignment = TopicPartitionList::new();
         for (lease, position) in &positions {
             add(&mut assignment, lease.partition(), *position)?;
@@ -123,6 +130,36 @@ impl Poller {
             self.begin_reading(partition, lease, position);
         }
         Ok(())
+    }
+
+    /// Uses as many lanes as are this member's part of the group's, while no partition has one yet. Where partitions come
+    /// and go one by one, each keeps the lane of its number, and so all lanes are used, as they are without a group.
+    fn share_lanes(&mut self) {
+        if !self.readings.is_empty() {
+            return;
+        }
+        let share = match self.consumer.rebalance_protocol() {
+            RebalanceProtocol::Eager => self.share(),
+            RebalanceProtocol::Cooperative | RebalanceProtocol::None => None,
+        };
+        let lanes = self.lanes.use_share(share);
+        tracing::debug!(lanes, "lanes in use");
+    }
+
+    /// None where it isn't known, or there is no group.
+    fn share(&self) -> Option<Share> {
+        self.progress.beat();
+        if self.topics.is_empty() {
+            return None;
+        }
+        let held = self.consumer.context().all_granted().len();
+        match count_partitions(&self.consumer, &self.topics, COUNT) {
+            Ok(of_all) => Some(Share { held, of_all }),
+            Err(error) => {
+                tracing::info!(%error, "how many partitions there are isn't known: all lanes are used");
+                None
+            }
+        }
     }
 
     /// Assigns these and all that are read: the eager protocol knows only whole assignments.

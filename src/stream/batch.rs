@@ -188,6 +188,10 @@ impl BatchBuilder {
         Self { limits, batch: Batch::default(), bytes: 0, begun: None }
     }
 
+    pub(super) fn set_limits(&mut self, limits: BatchLimits) {
+        self.limits = limits;
+    }
+
     /// Adds a record, made when its slice is known, of a partition where reading had come to `position` before.
     pub(super) fn push(&mut self, lease: &Lease, position: NextOffset, item: impl FnOnce(usize) -> Item) {
         let known = self.batch.slices.iter().position(|slice| slice.lease == *lease);

@@ -77,7 +77,7 @@ impl Consumer {
     /// # Errors
     /// If librdkafka refuses the configuration, or the thread can't be started.
     pub fn start(options: ConsumerOptions) -> Result<Self, StreamError> {
-        let (lanes, batches) = Lanes::open(options.limits, options.lanes);
+        let (lanes, batches) = Lanes::open(options.limits, options.lanes, options.connections);
         let (notice_sender, notices) = mpsc::unbounded_channel();
         let (commands, command_receiver) = channel();
         let (leases, progress) = (Arc::new(Leases::default()), Arc::clone(&options.progress));

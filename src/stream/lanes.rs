@@ -3,10 +3,15 @@
 //! A partition number belongs to one lane, whatever the topic. Producers key by session, so a session's events come in
 //! partitions of one number, and two lanes write different sessions. Where a producer does otherwise, the versions of
 //! the sessions decide, as between two instances.
+//!
+//! The lanes are the whole group's: what fills the time in which one waits for the other may as well be another
+//! instance's batch, and more of them than Postgres has cores only stand in each other's way.
 
 use std::{num::NonZeroUsize, time::Duration};
 
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
+
+use crate::record::TopicPartition;
 
 use super::{
     batch::{Amount, Batch, BatchBuilder, BatchLimits, InFlightCount},
@@ -17,8 +22,37 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
+    /// To how many of them partitions are given.
+    in_use: usize,
+    /// How many the whole group has.
+    of_group: NonZeroUsize,
     /// Of all lanes together.
     limits: BatchLimits,
+}
+
+/// One of the lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LaneNumber(usize);
+
+impl LaneNumber {
+    #[cfg(test)]
+    pub(super) const FIRST: Self = Self(0);
+}
+
+/// How many of the group's partitions one member has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) held: usize,
+    pub(super) of_all: usize,
+}
+
+impl Share {
+    /// As great a part of this number, to the nearest whole one that isn't zero.
+    fn of(self, number: usize) -> usize {
+        let Self { held, of_all } = self;
+        let nearest = (2 * number * held + of_all).checked_div(2 * of_all);
+        nearest.unwrap_or(number).clamp(1, number)
+    }
 }
 
 #[derive(Debug)]
@@ -44,30 +78,56 @@ pub(super) enum HandOver {
 struct PipelineGone;
 
 impl Lanes {
+    /// As many as the group has, but no more than `most`. All of them are in use until it is known that others have
+    /// partitions, too.
+    pub(super) fn open(
+        limits: BatchLimits,
+        of_group: NonZeroUsize,
+        most: NonZeroUsize,
+    ) -> (Self, Vec<Receiver<Batch>>) {
+        let lanes = of_group.min(most);
+        // At least one in each lane.
+        let limits = BatchLimits { max_events: limits.max_events.max(lanes.get()), ..limits };
+        let channels = (0..lanes.get()).map(|_| mpsc::channel(1));
+        let open = |(sender, receiver)| {
+            let builder = BatchBuilder::new(limits);
+            (Lane { builder, batches: Some(sender), in_flight: InFlightCount::default() }, receiver)
+        };
+        let (opened, receivers) = channels.map(open).unzip();
+        let mut lanes = Self { lanes: opened, in_use: lanes.get(), of_group, limits };
+        lanes.share_limits();
+        (lanes, receivers)
+    }
+
+    /// Gives the partitions to this member's part of the group's lanes, or to all there are. To be said while none is
+    /// read, since one number's partitions share a lane. Returns how many that are.
+    pub(super) fn use_share(&mut self, share: Option<Share>) -> usize {
+        let wanted = share.map_or(self.lanes.len(), |share| share.of(self.of_group.get()));
+        self.in_use = wanted.min(self.lanes.len());
+        self.share_limits();
+        self.in_use
+    }
+
     /// The lanes share the limits, so that their number changes nothing about the memory, nor how often a session's row
     /// is written. A batch must go with its lane's share. Where it waits for the one before it may grow further, since a
     /// lane that is ahead would else end the reading for the others.
-    pub(super) fn open(limits: BatchLimits, lanes: NonZeroUsize) -> (Self, Vec<Receiver<Batch>>) {
-        // At least one in each lane.
-        let limits = BatchLimits { max_events: limits.max_events.max(lanes.get()), ..limits };
+    fn share_limits(&mut self) {
+        let Self { lanes, in_use, limits, .. } = self;
         let share = BatchLimits {
-            max_events: limits.max_events.div_ceil(lanes.get()),
-            max_bytes: limits.max_bytes.div_ceil(lanes.get()),
-            ..limits
+            max_events: limits.max_events.div_ceil(*in_use),
+            max_bytes: limits.max_bytes.div_ceil(*in_use),
+            ..*limits
         };
-        let channels = (0..lanes.get()).map(|_| mpsc::channel(1));
-        let open = |(sender, receiver)| {
-            let builder = BatchBuilder::new(share);
-            (Lane { builder, batches: Some(sender), in_flight: InFlightCount::default() }, receiver)
-        };
-        let (lanes, receivers) = channels.map(open).unzip();
-        (Self { lanes, limits }, receivers)
+        lanes.iter_mut().for_each(|lane| lane.builder.set_limits(share));
     }
 
-    /// The batch that takes the records of this lease.
-    pub(super) fn batch_of(&mut self, lease: &Lease) -> &mut BatchBuilder {
-        let number = usize::try_from(lease.partition().partition).unwrap_or(0);
-        let lane = number % self.lanes.len();
+    /// The lane of a partition whose reading begins.
+    pub(super) fn choose(&self, partition: &TopicPartition) -> LaneNumber {
+        LaneNumber(usize::try_from(partition.partition).unwrap_or(0) % self.in_use)
+    }
+
+    /// The batch that is being filled there.
+    pub(super) fn batch(&mut self, LaneNumber(lane): LaneNumber) -> &mut BatchBuilder {
         &mut self.lanes[lane].builder
     }
 
@@ -161,23 +221,28 @@ mod tests {
     /// Two lanes that share these limits, and what reads them.
     fn lanes(max_events: usize, max_wait: Duration) -> (Lanes, Vec<Receiver<Batch>>) {
         let limits = BatchLimits { max_events, max_bytes: 1 << 20, max_wait };
-        Lanes::open(limits, NonZeroUsize::new(2).unwrap())
+        let two = NonZeroUsize::new(2).unwrap();
+        Lanes::open(limits, two, two)
     }
 
     /// Records of this partition, in order.
-    struct Log(Lease, i64);
+    struct Log {
+        lease: Lease,
+        next: i64,
+    }
 
     impl Log {
         fn new(topic: &str, number: i32) -> Self {
-            Self(Leases::default().grant([TopicPartition::new(topic, number)]).remove(0), 0)
+            Self { lease: Leases::default().grant([TopicPartition::new(topic, number)]).remove(0), next: 0 }
         }
 
         fn push(&mut self, lanes: &mut Lanes) {
-            let position = NextOffset::new(self.1);
-            let offset = RecordOffset::new(self.1);
+            let position = NextOffset::new(self.next);
+            let offset = RecordOffset::new(self.next);
             let item = |slice| Item { slice, offset, timestamp: None, bytes: 0, content: Content::Ignored };
-            lanes.batch_of(&self.0).push(&self.0, position, item);
-            self.1 += 1;
+            let lane = lanes.choose(self.lease.partition());
+            lanes.batch(lane).push(&self.lease, position, item);
+            self.next += 1;
         }
 
         fn push_some(&mut self, lanes: &mut Lanes, count: usize) {
@@ -197,6 +262,40 @@ mod tests {
             batch.slices.iter().map(|slice| slice.lease.partition().partition).collect::<Vec<_>>()
         });
         assert_eq!((numbers.next(), numbers.next()), (Some(vec![0, 0, 2]), Some(vec![1, 3])));
+    }
+
+    #[test]
+    fn a_member_uses_its_part_of_the_lanes_and_at_least_one() {
+        let of = |held, of_all, lanes| Share { held, of_all }.of(lanes);
+        assert_eq!([of(24, 24, 2), of(20, 24, 2), of(12, 24, 2), of(14, 24, 2), of(1, 24, 2)], [2, 2, 1, 1, 1]);
+        assert_eq!([of(8, 24, 6), of(24, 24, 1), of(1, 500, 16)], [2, 1, 1]);
+        // The topics may have grown since they were counted, or not have answered.
+        assert_eq!([of(30, 24, 2), of(24, 0, 2), of(0, 0, 2), of(0, 24, 2)], [2, 2, 2, 1]);
+    }
+
+    #[test]
+    fn the_groups_lanes_are_shared_before_they_are_limited_by_the_connections() {
+        let limits = BatchLimits { max_events: 8, max_bytes: 1 << 20, max_wait: A_MINUTE };
+        let [eight, four] = [8, 4].map(|number| NonZeroUsize::new(number).unwrap());
+        let (mut lanes, receivers) = Lanes::open(limits, eight, four);
+        assert_eq!(receivers.len(), 4);
+        let mut of = |held| lanes.use_share(Some(Share { held, of_all: 8 }));
+        assert_eq!([of(8), of(4), of(2), of(1)], [4, 4, 2, 1]);
+        assert_eq!(lanes.use_share(None), 4);
+    }
+
+    #[test]
+    fn a_lane_that_is_used_alone_has_all_of_the_limits() {
+        let (mut lanes, mut receivers) = lanes(4, A_MINUTE);
+        assert_eq!(lanes.use_share(Some(Share { held: 2, of_all: 4 })), 1);
+        let (mut even, mut odd) = (Log::new("a", 0), Log::new("a", 1));
+        even.push_some(&mut lanes, 2);
+        odd.push(&mut lanes);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        assert!(receivers[0].try_recv().is_err(), "three are not all that may wait");
+        odd.push(&mut lanes);
+        assert_eq!(lanes.hand_over(false), HandOver::Done);
+        assert_eq!(receivers[0].try_recv().unwrap().items.len(), 4);
     }
 
     #[test]

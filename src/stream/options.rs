@@ -34,8 +34,11 @@ pub struct ConsumerOptions {
     pub decoder: Decoder,
     /// Of all lanes together.
     pub limits: BatchLimits,
-    /// How many batches are worked on side by side.
+    /// How many batches the group works on side by side. A member that has a part of the partitions uses as great a part of
+    /// them, at least one.
     pub lanes: NonZeroUsize,
+    /// A member's lanes are never more: one without a connection could only wait for another's.
+    pub connections: NonZeroUsize,
     pub until: Until,
     pub membership: Membership,
     /// At most this many records a second.

@@ -62,6 +62,8 @@ pub(super) struct Poller {
     until: Until,
     /// Whether the group's offsets follow the checkpoints.
     commits_to_group: bool,
+    /// Those of the group; none where there is no group.
+    pub(super) topics: Vec<String>,
     /// Whether the record of every event is kept.
     pub(super) keep_records: bool,
     /// Before which offset the records of events are kept anyway.
@@ -103,9 +105,10 @@ impl Poller {
     ) -> Result<Self, StreamError> {
         let callbacks = Callbacks::new(Arc::clone(&leases), notices.clone());
         let consumer = Arc::new(member::join(&options, callbacks)?);
-        let (commits_to_group, ranges) = match options.membership {
-            Membership::Group => (true, Vec::new()),
-            Membership::Alone(ranges) => (false, ranges),
+        let most_fetched_ahead = member::most_fetched_ahead(&options.kafka);
+        let (commits_to_group, topics, ranges) = match options.membership {
+            Membership::Group => (true, options.kafka.topics, Vec::new()),
+            Membership::Alone(ranges) => (false, Vec::new(), ranges),
         };
         Ok(Self {
             consumer,
@@ -113,10 +116,11 @@ impl Poller {
             decoder: options.decoder,
             until: options.until,
             commits_to_group,
+            topics,
             keep_records: options.keep_records,
             kept_before: HashMap::new(),
             ends: ranges.into_iter().map(|range| (range.partition, range.to)).collect(),
-            most_fetched_ahead: member::most_fetched_ahead(&options.kafka),
+            most_fetched_ahead,
             pace: options.rate.map(Pace::new),
             held_back: false,
             lanes,
@@ -510,6 +514,6 @@ fn receive(
     let content = Content::of(decoded, keep_record, || wire::record(message));
     let bytes = content.bytes(message.payload_len() + message.key_len());
     let item = |slice| Item { slice, offset, timestamp, bytes, content };
-    lanes.batch_of(reading.lease()).push(reading.lease(), reading.position(), item);
+    lanes.batch(reading.lane()).push(reading.lease(), reading.position(), item);
     reading.advance(offset, timestamp, now);
 }

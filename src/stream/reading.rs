@@ -10,7 +10,7 @@ use crate::{
     record::{NextOffset, RecordOffset},
 };
 
-use super::{lease::Lease, standing::PartitionStanding};
+use super::{lanes::LaneNumber, lease::Lease, standing::PartitionStanding};
 
 /// An end that only librdkafka knows of is believed when nothing came for this long.
 const QUIET: Duration = Duration::from_secs(5);
@@ -20,6 +20,7 @@ const BELIEVE_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Reading {
     lease: Lease,
+    lane: LaneNumber,
     position: NextOffset,
     /// Where reading ends, wherever the log does.
     end: Option<NextOffset>,
@@ -43,9 +44,10 @@ pub(super) struct Reading {
 
 impl Reading {
     /// From `position` on, to `end` where there is one, without it.
-    pub(super) fn new(lease: Lease, position: NextOffset, end: Option<NextOffset>) -> Self {
+    pub(super) fn new(lease: Lease, lane: LaneNumber, position: NextOffset, end: Option<NextOffset>) -> Self {
         Self {
             lease,
+            lane,
             position,
             end,
             kept_before: None,
@@ -72,6 +74,10 @@ impl Reading {
 
     pub(super) fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    pub(super) fn lane(&self) -> LaneNumber {
+        self.lane
     }
 
     pub(super) fn position(&self) -> NextOffset {
@@ -209,7 +215,7 @@ mod tests {
 
     fn reading_at(position: i64) -> Reading {
         let lease = Leases::default().grant([TopicPartition::new("t", 0)]).remove(0);
-        Reading::new(lease, NextOffset::new(position), None)
+        Reading::new(lease, LaneNumber::FIRST, NextOffset::new(position), None)
     }
 
     /// As librdkafka tells of a partition whose last record is at 99.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
     metadata::MetadataTopic,
 };
@@ -73,6 +73,23 @@ pub fn describe_topics(
         described.push((name.clone(), partitions));
     }
     Ok(described)
+}
+
+/// How many partitions these topics have together; one that is missing has none. Blocks for `timeout` at most.
+pub(super) fn count_partitions<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    names: &[String],
+    timeout: Duration,
+) -> Result<usize, StreamError> {
+    let deadline = Instant::now() + timeout;
+    let mut count = 0;
+    for name in names {
+        let metadata = consumer.fetch_metadata(Some(name), deadline.saturating_duration_since(Instant::now()))?;
+        for topic in metadata.topics() {
+            count += partitions_of(topic)?.unwrap_or(0);
+        }
+    }
+    Ok(count)
 }
 
 fn partitions_of(topic: &MetadataTopic) -> Result<Option<usize>, StreamError> {

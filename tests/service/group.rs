@@ -62,3 +62,37 @@ async fn two_instances_that_drain_at_once_share_the_work() {
     }
     assert_tables_equal(&deployment, &Expected::of(&sent)).await;
 }
+
+/// A partition number's batches go in the lane that the log names.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_uses_its_part_of_the_groups_lanes() {
+    let mut deployment = Deployment::new(4).await;
+    deployment.set("SESSIONFOLD_LOG__FILTER", "info,sessionfold::pipeline=debug,sessionfold::stream=debug");
+    let sent = sent_three_times(3_000, 15);
+    let (among_two, alone) = sent.split_at(sent.len() / 2);
+    let mut connection = deployment.connect().await;
+    let mut instances = [(); 2].map(|()| Instance::start(&deployment, &["run"]));
+    for instance in &instances {
+        let has_half = async || instance.said("lanes in use lanes=1") > 0;
+        until("each has half of the partitions", PATIENCE, has_half).await;
+    }
+    deployment.send(among_two).await;
+    let of_both = async || committed_records(&mut connection).await >= among_two.len() as u64;
+    until("the half is committed", PATIENCE, of_both).await;
+    for instance in &instances {
+        until("each has committed some", PATIENCE, async || instance.said("lane=0") > 0).await;
+        assert_eq!(instance.said("lane=1"), 0, "{}", instance.log());
+    }
+
+    let [left, stayed] = &mut instances;
+    let with_both = |instance: &Instance| instance.said("lanes in use lanes=2");
+    let before = with_both(stayed);
+    left.stop().await;
+    until("the other one has all", PATIENCE, async || with_both(stayed) > before).await;
+    deployment.send(alone).await;
+    let of_one = async || committed_records(&mut connection).await >= sent.len() as u64;
+    until("all is committed", PATIENCE, of_one).await;
+    until("it has used both lanes", PATIENCE, async || stayed.said("lane=1") > 0).await;
+    stayed.stop().await;
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+}
