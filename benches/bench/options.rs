@@ -12,7 +12,7 @@ pub struct Options {
     #[arg(long, default_value_t = 300_000)]
     pub records: u64,
     /// How often each measurement is taken, in turn with the others
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// Only these, separated by commas
     #[arg(long, value_enum, value_delimiter = ',')]
