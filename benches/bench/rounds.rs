@@ -14,8 +14,8 @@ use crate::{
     naive,
     options::{Options, Subject},
     python,
-    rig::Rig,
-    tables,
+    rig::{Place, Rig},
+    tables::FirstCounts,
 };
 
 /// What one round measured.
@@ -36,8 +36,7 @@ struct Bench<'r> {
     /// The backlog in memory, where something asks for it.
     kept: Vec<Kept>,
     exported: Vec<Exported>,
-    /// How many rows the first drain left in each table.
-    row_counts: Vec<(&'static str, i64)>,
+    first_counts: FirstCounts,
     /// How many events the first run of the script left.
     python_events: Option<u64>,
 }
@@ -71,7 +70,7 @@ impl<'r> Bench<'r> {
             config,
             kept: Vec::new(),
             exported: Vec::new(),
-            row_counts: Vec::new(),
+            first_counts: FirstCounts::default(),
             python_events: None,
         };
         if options.wants(Subject::Fold) || options.wants(Subject::Naive) {
@@ -86,9 +85,7 @@ impl<'r> Bench<'r> {
     }
 
     async fn drain_and_export(&mut self) -> Result<()> {
-        let place = self.rig.fresh_place(&self.topics).await?;
-        drain::drain(self.rig, &place, self.processes(), self.options.records).await?;
-        self.row_counts = tables::row_counts(&mut self.rig.connect_to(&place).await?).await?;
+        let (place, _) = self.drain().await?;
         if self.options.wants(Subject::Copy) {
             self.exported = copy::export(self.rig, &place).await?;
         }
@@ -108,7 +105,7 @@ impl<'r> Bench<'r> {
             }
             Subject::Copy => copy::measure(rig, topics, &self.exported, records).await,
             Subject::Drain => {
-                let drained = self.drain().await?;
+                let (_, drained) = self.drain().await?;
                 let measured = drained.measured;
                 drains.push(drained);
                 Ok(measured)
@@ -127,16 +124,12 @@ impl<'r> Bench<'r> {
         }
     }
 
-    fn processes(&self) -> Processes {
-        Processes::of(self.options.instances)
-    }
-
     /// A drain into fresh tables, which must come out as the first did.
-    async fn drain(&self) -> Result<Drained> {
+    async fn drain(&mut self) -> Result<(Place, Drained)> {
         let place = self.rig.fresh_place(&self.topics).await?;
-        let drained = drain::drain(self.rig, &place, self.processes(), self.options.records).await?;
-        let row_counts = tables::row_counts(&mut self.rig.connect_to(&place).await?).await?;
-        ensure!(row_counts == self.row_counts, "rows differ between drains: {:?}, {row_counts:?}", self.row_counts);
-        Ok(drained)
+        let processes = Processes::of(self.options.instances);
+        let drained = drain::drain(self.rig, &place, processes, self.options.records).await?;
+        self.first_counts.check(&mut self.rig.connect_to(&place).await?).await?;
+        Ok((place, drained))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     options::Options,
     results,
     rig::Rig,
-    tables,
+    tables::FirstCounts,
 };
 
 /// How many drain together. The first is what the others are compared with.
@@ -27,7 +27,7 @@ pub async fn run(rig: &Rig, options: &Options) -> Result<Value> {
     println!("sending {} records …", options.records);
     topics.create(&config.kafka).await?;
     topics.send(&config.kafka, options.records, 1).await?;
-    let mut scaling = Scaling { rig, topics, records: options.records, row_counts: None };
+    let mut scaling = Scaling { rig, topics, records: options.records, first_counts: FirstCounts::default() };
     println!("draining once, not measured …");
     scaling.drain(1).await?;
 
@@ -56,8 +56,7 @@ struct Scaling<'r> {
     rig: &'r Rig,
     topics: Topics,
     records: u64,
-    /// What the first drain left in each table.
-    row_counts: Option<Vec<(&'static str, i64)>>,
+    first_counts: FirstCounts,
 }
 
 impl Scaling<'_> {
@@ -65,9 +64,7 @@ impl Scaling<'_> {
     async fn drain(&mut self, instances: u32) -> Result<Measured> {
         let place = self.rig.fresh_place(&self.topics).await?;
         let drained = drain::drain(self.rig, &place, Processes::Watched(instances), self.records).await?;
-        let row_counts = tables::row_counts(&mut self.rig.connect_to(&place).await?).await?;
-        let expected = self.row_counts.get_or_insert_with(|| row_counts.clone());
-        ensure!(row_counts == *expected, "rows differ between drains: {expected:?}, {row_counts:?}");
+        self.first_counts.check(&mut self.rig.connect_to(&place).await?).await?;
         Ok(drained.measured)
     }
 }

@@ -1,6 +1,6 @@
 //! The rows that a drain leaves, as they are counted and copied.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 /// What a batch writes, but for the checkpoints: a few rows.
@@ -11,8 +11,21 @@ pub const WRITTEN: [&str; 6] =
 /// batches end.
 const SAME_EACH_TIME: [&str; 5] = ["sessions", "prompts", "tool_executions", "lifecycle_events", "dead_letters"];
 
-/// The number of rows of each table whose rows are the same after each drain.
-pub async fn row_counts(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>> {
+/// How many rows the first drain left in each of them, as any other must.
+#[derive(Default)]
+pub struct FirstCounts(Option<Vec<(&'static str, i64)>>);
+
+impl FirstCounts {
+    /// Takes note of what the first one left, and compares with it what the others did.
+    pub async fn check(&mut self, connection: &mut PgConnection) -> Result<()> {
+        let counts = row_counts(connection).await?;
+        let first = self.0.get_or_insert_with(|| counts.clone());
+        ensure!(counts == *first, "rows differ between drains: {first:?}, {counts:?}");
+        Ok(())
+    }
+}
+
+async fn row_counts(connection: &mut PgConnection) -> Result<Vec<(&'static str, i64)>> {
     let mut counts = Vec::new();
     for table in SAME_EACH_TIME {
         let count = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));

@@ -228,12 +228,9 @@ pub(super) async fn write<A: SessionAggregator>(
     if write_arrays(connection, UPDATE, id, &sides, &existing).await? == Written::Conflict {
         return Ok(Written::Conflict);
     }
-    let mut bytes = 0;
-    for change in &new {
-        bytes += state_json(id, change)?.len();
-    }
-    if pays(bytes) {
-        return copy_new(connection, id, &sides, &new).await;
+    let states = new.iter().map(|change| state_json(id, change)).collect::<Result<Vec<_>, _>>()?;
+    if pays(states.iter().map(|state| state.len()).sum()) {
+        return copy_new(connection, id, &sides, &new, &states).await;
     }
     write_arrays(connection, INSERT, id, &sides, &new).await
 }
@@ -263,20 +260,17 @@ async fn write_arrays<S>(
     Ok(Written::All)
 }
 
-/// Runs [`COPY`]. It fails as a whole at a row that is there already, so the transaction has to end.
+/// Runs [`COPY`], with the state of each. It fails as a whole at a row that is there already, so the transaction has to end.
 async fn copy_new<S>(
     connection: &mut PgConnection,
     aggregator: AggregatorId,
     sides: &[String],
     changes: &[&SessionChange<'_, S>],
+    states: &[&str],
 ) -> Result<Written, StoreError> {
-    let aggregator_text = aggregator.to_string();
-    let mut rows = Vec::with_capacity(changes.len());
-    for change in changes {
-        rows.push((*change, state_json(aggregator, change)?));
-    }
-    let copied = copy_in(connection, COPY, rows.into_iter(), |row, (change, state)| {
-        write_row(row, change, &aggregator_text, state, sides);
+    let aggregator = aggregator.to_string();
+    let copied = copy_in(connection, COPY, changes.iter().zip(states), |row, (change, state)| {
+        write_row(row, change, &aggregator, state, sides);
     });
     match copied.await {
         Ok(copied) if copied == changes.len() as u64 => {}

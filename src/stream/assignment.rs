@@ -148,12 +148,10 @@ impl Poller {
 
     /// None where it isn't known, or there is no group.
     fn share(&self) -> Option<Share> {
+        let topics = self.group_topics.as_ref()?;
         self.progress.beat();
-        if self.topics.is_empty() {
-            return None;
-        }
         let held = self.consumer.context().all_granted().len();
-        match count_partitions(&self.consumer, &self.topics, COUNT) {
+        match count_partitions(&self.consumer, topics, COUNT) {
             Ok(of_all) => Some(Share { held, of_all }),
             Err(error) => {
                 tracing::info!(%error, "how many partitions there are isn't known: all lanes are used");

@@ -60,10 +60,8 @@ pub(super) struct Poller {
     pub(super) queues: Queues,
     pub(super) decoder: Decoder,
     until: Until,
-    /// Whether the group's offsets follow the checkpoints.
-    commits_to_group: bool,
-    /// Those of the group; none where there is no group.
-    pub(super) topics: Vec<String>,
+    /// What the group reads, whose offsets follow the checkpoints. None where there is no group.
+    pub(super) group_topics: Option<Vec<String>>,
     /// Whether the record of every event is kept.
     pub(super) keep_records: bool,
     /// Before which offset the records of events are kept anyway.
@@ -106,17 +104,16 @@ impl Poller {
         let callbacks = Callbacks::new(Arc::clone(&leases), notices.clone());
         let consumer = Arc::new(member::join(&options, callbacks)?);
         let most_fetched_ahead = member::most_fetched_ahead(&options.kafka);
-        let (commits_to_group, topics, ranges) = match options.membership {
-            Membership::Group => (true, options.kafka.topics, Vec::new()),
-            Membership::Alone(ranges) => (false, Vec::new(), ranges),
+        let (group_topics, ranges) = match options.membership {
+            Membership::Group => (Some(options.kafka.topics), Vec::new()),
+            Membership::Alone(ranges) => (None, ranges),
         };
         Ok(Self {
             consumer,
             queues: Queues::default(),
             decoder: options.decoder,
             until: options.until,
-            commits_to_group,
-            topics,
+            group_topics,
             keep_records: options.keep_records,
             kept_before: HashMap::new(),
             ends: ranges.into_iter().map(|range| (range.partition, range.to)).collect(),
@@ -335,7 +332,7 @@ impl Poller {
     /// Kafka's offsets follow the checkpoints, without being waited for: nothing depends on them. Leaving the group waits
     /// for the answers that are still out.
     fn commit(&self, committed: &Committed) {
-        if !self.commits_to_group {
+        if self.group_topics.is_none() {
             return;
         }
         let mut list = TopicPartitionList::new();

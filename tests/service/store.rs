@@ -125,6 +125,23 @@ async fn deleting_sessions_deletes_what_belongs_to_them_and_nothing_else() {
     }
 }
 
+/// Keeps the beginning of each statement that adds to a table or changes it, by a trigger a statement.
+async fn watch_statements(connection: &mut PgConnection) {
+    connection
+        .execute(
+            "CREATE TABLE statements (statement text);
+             CREATE FUNCTION keep_statement() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN INSERT INTO sessionfold.statements VALUES (left(current_query(), 30)); RETURN NULL; END';
+             CREATE TRIGGER t1 AFTER INSERT OR UPDATE ON sessions EXECUTE FUNCTION keep_statement();
+             CREATE TRIGGER t2 AFTER INSERT OR UPDATE ON prompts EXECUTE FUNCTION keep_statement();
+             CREATE TRIGGER t3 AFTER INSERT OR UPDATE ON tool_executions EXECUTE FUNCTION keep_statement();
+             CREATE TRIGGER t4 AFTER INSERT OR UPDATE ON lifecycle_events EXECUTE FUNCTION keep_statement();
+             CREATE TRIGGER t5 AFTER INSERT OR UPDATE ON transitions EXECUTE FUNCTION keep_statement();",
+        )
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_takes_the_same_number_of_statements_whatever_its_size() {
     let mut counts = Vec::new();
@@ -134,20 +151,7 @@ async fn a_batch_takes_the_same_number_of_statements_whatever_its_size() {
         deployment.set("SESSIONFOLD_BATCH__MAX_WAIT", "10s");
         deployment.send(&good_records(records)).await;
         let mut connection = deployment.connect().await;
-        // Counts what is executed against each table, by a trigger a statement.
-        connection
-            .execute(
-                "CREATE TABLE statements (n bigserial);
-                 CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS
-                    'BEGIN INSERT INTO sessionfold.statements DEFAULT VALUES; RETURN NULL; END';
-                 CREATE TRIGGER t1 AFTER INSERT OR UPDATE ON sessions EXECUTE FUNCTION count_statement();
-                 CREATE TRIGGER t2 AFTER INSERT OR UPDATE ON prompts EXECUTE FUNCTION count_statement();
-                 CREATE TRIGGER t3 AFTER INSERT OR UPDATE ON tool_executions EXECUTE FUNCTION count_statement();
-                 CREATE TRIGGER t4 AFTER INSERT OR UPDATE ON lifecycle_events EXECUTE FUNCTION count_statement();
-                 CREATE TRIGGER t5 AFTER INSERT OR UPDATE ON transitions EXECUTE FUNCTION count_statement();",
-            )
-            .await
-            .unwrap();
+        watch_statements(&mut connection).await;
         let totals = deployment.drain().await;
         assert_eq!(totals.batches, 1);
         let statements: i64 =
@@ -155,20 +159,6 @@ async fn a_batch_takes_the_same_number_of_statements_whatever_its_size() {
         counts.push(statements);
     }
     assert_eq!(counts[0], counts[1]);
-}
-
-/// Keeps the beginnings of the statements that add rows to a table.
-async fn watch_statements(connection: &mut PgConnection) {
-    connection
-        .execute(
-            "CREATE TABLE statements (statement text);
-             CREATE FUNCTION keep_statement() RETURNS trigger LANGUAGE plpgsql AS
-                'BEGIN INSERT INTO sessionfold.statements VALUES (left(current_query(), 30)); RETURN NULL; END';
-             CREATE TRIGGER t1 AFTER INSERT ON sessions EXECUTE FUNCTION keep_statement();
-             CREATE TRIGGER t2 AFTER INSERT ON transitions EXECUTE FUNCTION keep_statement();",
-        )
-        .await
-        .unwrap();
 }
 
 /// How many of them have this name.
