@@ -46,7 +46,8 @@ pub(super) fn join(options: &ConsumerOptions, callbacks: Callbacks) -> Result<Ba
         .set("group.id", group_id(options))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "false")
+        // Nobody is to wait for a partition of which there is no more.
+        .set("enable.partition.eof", "true")
         // The ends of the logs come with the statistics; a drain ends by them.
         .set("statistics.interval.ms", if options.until == Until::Drained { "200" } else { "1000" })
         // Every assignment names its offset. One outside the log is an error, which somebody has to decide.

@@ -15,18 +15,32 @@ const FEWEST: usize = 64;
 pub(super) struct Supply {
     /// Whether any came.
     has_begun: bool,
+    /// Nothing came since the broker said that there was no more.
+    at_end: bool,
     /// How many were taken since there last was nothing to take.
     taken: usize,
     /// Since when there is nothing to take, and how many were taken before.
     empty: Option<(Instant, usize)>,
 }
 
+/// What is there behind the records that were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// Perhaps more that was fetched.
+    Perhaps,
+    /// Nothing that was fetched.
+    Nothing,
+    /// The end of the log, as it was when it was asked for.
+    EndOfLog,
+}
+
 impl Supply {
-    /// `taken` records were taken of it. With `found_end` these were all that there were.
-    pub(super) fn took(&mut self, taken: usize, found_end: bool, now: Instant) {
+    /// `taken` records were taken of it.
+    pub(super) fn took(&mut self, taken: usize, behind: Behind, now: Instant) {
         self.has_begun |= taken > 0;
         self.taken += taken;
-        if !found_end {
+        self.at_end = behind == Behind::EndOfLog || (self.at_end && taken == 0);
+        if behind == Behind::Perhaps {
             self.empty = None;
         } else if taken > 0 || self.empty.is_none() {
             self.empty = Some((now, std::mem::take(&mut self.taken)));
@@ -36,7 +50,7 @@ impl Supply {
     /// Whether something should come soon, so that it is worth waiting for. `is_busy` says that the pipeline has enough to
     /// do.
     pub(super) fn is_expected(&self, is_busy: bool, now: Instant) -> bool {
-        let Some((since, taken_before)) = self.empty else { return false };
+        let Some((since, taken_before)) = self.empty.filter(|_| !self.at_end) else { return false };
         let patience = if !self.has_begun {
             AT_FIRST
         } else if is_busy && taken_before >= FEWEST {
@@ -50,6 +64,11 @@ impl Supply {
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun
     }
+
+    /// Whether everything was taken that there was when the broker was asked last.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at_end
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +78,7 @@ mod tests {
     /// Of which so many records were taken just before, which were all.
     fn emptied(taken: usize, now: Instant) -> Supply {
         let mut supply = Supply::default();
-        supply.took(taken, true, now);
+        supply.took(taken, Behind::Nothing, now);
         supply
     }
 
@@ -77,7 +96,7 @@ mod tests {
         let now = Instant::now();
         assert!(!emptied(FEWEST - 1, now).is_expected(true, now));
         let mut supply = emptied(FEWEST, now);
-        supply.took(1, true, now);
+        supply.took(1, Behind::Nothing, now);
         assert!(!supply.is_expected(true, now));
     }
 
@@ -85,9 +104,9 @@ mod tests {
     fn what_one_fetch_brought_counts_together_though_it_was_taken_in_turns() {
         let now = Instant::now();
         let mut supply = Supply::default();
-        supply.took(FEWEST - 1, false, now);
+        supply.took(FEWEST - 1, Behind::Perhaps, now);
         assert!(!supply.is_expected(true, now), "more is there");
-        supply.took(1, true, now);
+        supply.took(1, Behind::Nothing, now);
         assert!(supply.is_expected(true, now));
     }
 
@@ -104,7 +123,22 @@ mod tests {
     fn asking_again_in_vain_does_not_begin_the_wait_anew() {
         let now = Instant::now();
         let mut supply = emptied(0, now);
-        supply.took(0, true, now + AT_FIRST);
+        supply.took(0, Behind::Nothing, now + AT_FIRST);
         assert!(!supply.is_expected(false, now + AT_FIRST));
+    }
+    #[test]
+    fn at_the_end_of_its_log_nothing_is_expected_until_a_record_comes() {
+        let now = Instant::now();
+        let mut supply = emptied(FEWEST, now);
+        supply.took(0, Behind::EndOfLog, now);
+        assert!(!supply.is_expected(true, now) && supply.is_at_end());
+        supply.took(0, Behind::Nothing, now);
+        assert!(!supply.is_expected(true, now), "asking again in vain changes nothing");
+        supply.took(FEWEST, Behind::Nothing, now);
+        assert!(supply.is_expected(true, now) && !supply.is_at_end());
+
+        let mut empty_log = Supply::default();
+        empty_log.took(0, Behind::EndOfLog, now);
+        assert!(!empty_log.is_expected(false, now));
     }
 }

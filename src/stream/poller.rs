@@ -179,7 +179,9 @@ impl Poller {
             // The full batch was handed over, or let go of.
             self.resume();
         }
-        if self.hand_over_if_due(!reading) || self.paused {
+        // Where nothing more is to come, nothing waits for company.
+        let last = !reading || (self.until == Until::Drained && self.queues.are_at_end());
+        if self.hand_over_if_due(last) || self.paused {
             self.poll();
         } else {
             // A full batch waits for room, and hasn't for long.
@@ -455,6 +457,8 @@ impl Poller {
             KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 tracing::warn!(%error, "a topic is missing; it is read once it is there");
             }
+            // Of a topic that was missing and is there again; the partitions' own queues tell of theirs.
+            KafkaError::PartitionEOF(_) => {}
             // librdkafka connects again by itself.
             _ => tracing::debug!(%error, "polling"),
         }

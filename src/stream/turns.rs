@@ -17,13 +17,16 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use rdkafka::{
     consumer::{BaseConsumer, base_consumer::PartitionQueue},
-    error::KafkaResult,
+    error::{KafkaError, KafkaResult},
     message::BorrowedMessage,
 };
 
 use crate::{event::RecordTimestamp, record::TopicPartition};
 
-use super::{patience::Supply, rebalance::Callbacks};
+use super::{
+    patience::{Behind, Supply},
+    rebalance::Callbacks,
+};
 
 /// The most records of a turn.
 const LONG_TURN: usize = 64;
@@ -82,8 +85,7 @@ pub(super) struct Turn<'q> {
     /// The least records of a turn by time.
     short: usize,
     taken: usize,
-    /// All that was fetched of it was taken.
-    found_end: bool,
+    behind: Behind,
     taken_of_all: &'q mut u64,
 }
 
@@ -127,6 +129,11 @@ impl Queues {
         self.queues.get(partition).is_some_and(Queue::is_waiting)
     }
 
+    /// Whether everything was taken of all of them, as far as the brokers say.
+    pub(super) fn are_at_end(&self) -> bool {
+        self.queues.values().all(|queue| queue.supply.is_at_end())
+    }
+
     /// Asks all of them at their next turns, as if something had come.
     pub(super) fn ask_all(&self) {
         self.queues.values().for_each(|queue| queue.waiting.store(true, Ordering::Release));
@@ -145,7 +152,7 @@ impl Queues {
         if by == By::Share {
             self.shared_at = self.taken;
         }
-        Some(Turn { partition, queue, by, short, taken: 0, found_end: false, taken_of_all: &mut self.taken })
+        Some(Turn { partition, queue, by, short, taken: 0, behind: Behind::Perhaps, taken_of_all: &mut self.taken })
     }
 
     /// If a turn may go to one that was passed over: by its last turn, when there were as many records or fewer.
@@ -208,9 +215,17 @@ impl Turn<'_> {
         if self.by.is_over(self.taken, self.short, read_to) {
             return None;
         }
-        let message = self.queue.take();
+        let mut message = self.queue.take();
+        let at_end = matches!(message, Some(Err(KafkaError::PartitionEOF(_))));
+        while let Some(Err(KafkaError::PartitionEOF(_))) = message {
+            message = self.queue.take();
+        }
+        self.behind = match message {
+            Some(_) => Behind::Perhaps,
+            None if at_end => Behind::EndOfLog,
+            None => Behind::Nothing,
+        };
         self.taken += usize::from(message.is_some());
-        self.found_end = message.is_none();
         message
     }
 
@@ -222,7 +237,7 @@ impl Turn<'_> {
     /// `read_to` is the time of the last record.
     pub(super) fn end(self, read_to: Option<RecordTimestamp>) {
         let now = Instant::now();
-        self.queue.supply.took(self.taken, self.found_end, now);
+        self.queue.supply.took(self.taken, self.behind, now);
         if self.taken > 0 {
             *self.taken_of_all += self.taken as u64;
             self.queue.place = Place { read_to, last_turn: now, taken_then: *self.taken_of_all };
