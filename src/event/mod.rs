@@ -4,6 +4,7 @@
 //! unchecked text, time or number. Decoding is pure: the same bytes, header and record timestamp always give the
 //! same answer, which is what makes a replay decide alike.
 
+mod characters;
 mod decode;
 mod digest;
 mod encode;

@@ -2,17 +2,11 @@
 //!
 //! "Characters" are Unicode scalar values.
 
-use std::{
-    borrow::Cow,
-    cmp::Ordering,
-    fmt,
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::redact::redact;
+use super::{characters::Characters, redact::redact};
 
 /// Why a text is not one of the types of this module. It never quotes the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,19 +20,11 @@ pub enum InvalidText {
 }
 
 /// Names a session: 1 to 255 characters, taken as they are. Cheap to clone.
-#[derive(Clone)]
-pub struct SessionId(Characters);
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(Characters<38, Arc<str>>);
 
-/// Most session ids are UUIDs. A text as short as one lies in the value itself, since the memory of an event that was
-/// decoded a while ago has to be waited for, and each place by itself.
-#[derive(Clone)]
-enum Characters {
-    Short { length: u8, bytes: [u8; SHORT] },
-    Long(Arc<str>),
-}
-
-/// The length of a UUID, and as much more as takes no more room.
-const SHORT: usize = 38;
+// Most session ids are UUIDs, of 36 bytes; two more take no more room. The same is true of 22 below.
+const _: () = assert!(size_of::<SessionId>() == 40 && size_of::<Option<ToolName>>() == 24);
 
 impl SessionId {
     pub const MAX_CHARS: usize = 255;
@@ -50,56 +36,11 @@ impl SessionId {
         if text.contains('\0') {
             return Err(InvalidText::Nul);
         }
-        Ok(Self(match u8::try_from(text.len()) {
-            Ok(length) if text.len() <= SHORT => {
-                let mut bytes = [0; SHORT];
-                bytes[..text.len()].copy_from_slice(text.as_bytes());
-                Characters::Short { length, bytes }
-            }
-            _ => Characters::Long(text.into()),
-        }))
+        Ok(Self(Characters::of(text)))
     }
 
     pub fn as_str(&self) -> &str {
-        match &self.0 {
-            #[expect(clippy::expect_used, reason = "a whole text was copied there")]
-            Characters::Short { .. } => std::str::from_utf8(self.as_bytes()).expect("the bytes of a text"),
-            Characters::Long(text) => text,
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Characters::Short { length, bytes } => &bytes[..usize::from(*length)],
-            Characters::Long(text) => text.as_bytes(),
-        }
-    }
-}
-
-// Texts are ordered by their bytes.
-impl Ord for SessionId {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.as_bytes().cmp(other.as_bytes())
-    }
-}
-
-impl PartialOrd for SessionId {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for SessionId {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for SessionId {}
-
-impl Hash for SessionId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_bytes().hash(state);
+        self.0.as_str()
     }
 }
 
@@ -122,9 +63,9 @@ impl fmt::Debug for SessionId {
 }
 
 /// A text of `MIN` to `MAX` characters in which U+0000 was replaced by U+FFFD.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
-pub struct BoundedText<const MIN: usize, const MAX: usize>(Box<str>);
+pub struct BoundedText<const MIN: usize, const MAX: usize>(Characters<22, Box<str>>);
 
 /// A text of any length.
 pub type Text = BoundedText<0, { usize::MAX }>;
@@ -134,17 +75,20 @@ pub type ToolName = BoundedText<1, 255>;
 impl<const MIN: usize, const MAX: usize> BoundedText<MIN, MAX> {
     /// # Errors
     /// If the text has fewer than `MIN` or more than `MAX` characters.
-    pub fn parse(text: impl Into<Box<str>>) -> Result<Self, InvalidText> {
-        let text = text.into();
-        check_length(&text, MIN, MAX)?;
-        Ok(Self(match without_nul(&text) {
-            Cow::Borrowed(_) => text,
-            Cow::Owned(replaced) => replaced.into(),
-        }))
+    pub fn parse(text: impl AsRef<str>) -> Result<Self, InvalidText> {
+        let text = text.as_ref();
+        check_length(text, MIN, MAX)?;
+        Ok(Self(Characters::of(&without_nul(text))))
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> Serialize for BoundedText<MIN, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_str().serialize(serializer)
     }
 }
 
@@ -217,26 +161,6 @@ mod tests {
         assert_eq!(SessionId::parse(&"é".repeat(256)), Err(InvalidText::TooLong(255)));
         assert_eq!(SessionId::parse(""), Err(InvalidText::TooShort(1)));
         assert!(ToolName::parse("🙂").is_ok());
-    }
-
-    #[test]
-    fn session_ids_compare_as_their_texts_whether_they_are_short_or_long() {
-        assert_eq!(size_of::<SessionId>(), 40);
-        let texts: Vec<String> = ["", "a", "b", "aé"]
-            .into_iter()
-            .flat_map(|end| [0, 1, 36, 37, 38, 39, 40].map(|length| "a".repeat(length) + end))
-            .filter(|text| !text.is_empty())
-            .collect();
-        let hash = |id: &SessionId| std::hash::BuildHasher::hash_one(&foldhash::fast::FixedState::default(), id);
-        for text in &texts {
-            let id = SessionId::parse(text).unwrap();
-            assert_eq!((id.as_str(), id.to_string()), (text.as_str(), text.clone()));
-            for other in &texts {
-                let (other_id, order) = (SessionId::parse(other).unwrap(), text.cmp(other));
-                assert_eq!((id.cmp(&other_id), id == other_id), (order, order.is_eq()), "{text} {other}");
-                assert_eq!(hash(&id) == hash(&other_id), order.is_eq(), "{text} {other}");
-            }
-        }
     }
 
     #[test]
