@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn events_of_a_deleted_session_are_ignored_and_change_nothing() {
         let aggregators = Aggregators::new(Convergent::default());
-        let deleted = [SessionId::parse("deleted").unwrap()].into();
+        let deleted = std::iter::once(SessionId::parse("deleted").unwrap()).collect();
         let mut fold = BatchFold::new(&aggregators, Standing { deleted, ..Standing::default() });
         let events = [prompt("deleted", 1), prompt("kept", 1), prompt("deleted", 1), prompt("kept", 1)];
         events.iter().for_each(|event| fold.push(event));

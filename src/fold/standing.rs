@@ -1,7 +1,6 @@
 //! What a fold needs to know of the store.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use serde_json::value::RawValue;
 
 use crate::event::{Event, EventKey, EventSetDigest, SessionId};
@@ -94,7 +93,7 @@ pub struct Standing<S> {
 
 impl<S> Default for Standing<S> {
     fn default() -> Self {
-        let deleted = HashSet::new();
-        Self { sessions: HashMap::new(), events: HashMap::new(), side_states: HashMap::new(), deleted }
+        let (sessions, deleted) = (HashMap::default(), HashSet::default());
+        Self { sessions, events: HashMap::default(), side_states: HashMap::default(), deleted }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use foldhash::{HashMap, HashMapExt, HashSet, fast::RandomState};
 
 use crate::{
-    event::{Event, EventKey, SessionId},
+    event::{Event, SessionId},
     fold::{Aggregators, LoadedSession, SessionAggregator, SessionChange, Standing, Wanted},
     store::written_version,
 };
@@ -34,10 +34,11 @@ pub(super) struct SessionCache<S> {
     hasher: RandomState,
 }
 
+/// Boxed, since a table moves its entries when it grows.
 struct Generations<S> {
-    recent: HashMap<SessionId, CachedSession<S>>,
+    recent: HashMap<SessionId, Box<CachedSession<S>>>,
     recent_bytes: usize,
-    older: HashMap<SessionId, CachedSession<S>>,
+    older: HashMap<SessionId, Box<CachedSession<S>>>,
 }
 
 struct CachedSession<S> {
@@ -47,18 +48,30 @@ struct CachedSession<S> {
     keys: Option<KnownKeys>,
 }
 
-/// Hashes of the keys of all of a session's stored events. A key that isn't among them is certainly new; one that is
-/// has to be looked for.
+/// Hashes of the keys of all of a session's stored events, and perhaps of others. A key that isn't among them is certainly
+/// new; one that is has to be looked for.
 #[derive(Default)]
 struct KnownKeys(HashSet<u64>);
 
-/// The sessions of a batch, as they were in the cache: none where one wasn't.
+/// What was in the cache of a batch's sessions.
 #[must_use]
-pub(super) struct Taken<S>(HashMap<SessionId, Option<CachedSession<S>>>);
+pub(super) struct Taken<S> {
+    sessions: Vec<(SessionId, LoadedSession<S>)>,
+    keys: TakenKeys,
+}
 
-/// The keys of the sessions that were taken, to be put back with what was committed of them.
+/// The keys of a batch's sessions, to be put back with what was committed of them.
 #[must_use]
-pub(super) struct TakenKeys(HashMap<SessionId, KnownKeys>);
+pub(super) struct TakenKeys(HashMap<SessionId, SessionKeys>);
+
+/// The keys of one of a batch's sessions.
+struct SessionKeys {
+    was_cached: bool,
+    known: Option<KnownKeys>,
+    /// Hashes of the keys of the batch's events. Made while the events are walked through: those of one session lie all
+    /// over the memory.
+    of_batch: Vec<u64>,
+}
 
 impl<S> Default for SessionCache<S> {
     fn default() -> Self {
@@ -79,13 +92,13 @@ impl<S> CachedSession<S> {
 }
 
 impl<S> Generations<S> {
-    fn take(&mut self, session_id: &SessionId) -> Option<CachedSession<S>> {
+    fn take(&mut self, session_id: &SessionId) -> Option<Box<CachedSession<S>>> {
         let Some(session) = self.recent.remove(session_id) else { return self.older.remove(session_id) };
         self.recent_bytes -= session.bytes();
         Some(session)
     }
 
-    fn put(&mut self, session_id: SessionId, session: CachedSession<S>) {
+    fn put(&mut self, session_id: SessionId, session: Box<CachedSession<S>>) {
         if self.recent_bytes >= MAX_BYTES / 2 {
             self.older = std::mem::take(&mut self.recent);
             self.recent_bytes = 0;
@@ -106,23 +119,36 @@ impl<S> SessionCache<S> {
 
     /// Takes out the sessions of these events, and says what has to be read beside them.
     pub(super) fn take<'e>(&self, events: &[&'e Event]) -> (Taken<S>, Wanted<'e>) {
-        let (mut taken, mut wanted) = (HashMap::new(), Wanted::default());
+        let (mut sessions, mut keys, mut wanted) = (Vec::new(), HashMap::new(), Wanted::default());
         let mut generations = self.lock();
         for event in events {
-            let session = match taken.get(&event.session_id) {
+            let session = match keys.get_mut(&event.session_id) {
                 Some(session) => session,
-                None => taken.entry(event.session_id.clone()).or_insert(generations.take(&event.session_id)),
+                None => {
+                    let session_id = event.session_id.clone();
+                    let cached = generations.take(&session_id).map(|cached| *cached);
+                    let (loaded, known) = cached.map(|cached| (cached.loaded, cached.keys)).unzip();
+                    let was_cached = loaded.is_some();
+                    sessions.extend(loaded.map(|loaded| (session_id.clone(), loaded)));
+                    keys.entry(session_id).or_insert(SessionKeys {
+                        was_cached,
+                        known: known.flatten(),
+                        of_batch: Vec::new(),
+                    })
+                }
             };
-            let Some(session) = session else {
+            let hash = self.hasher.hash_one(event.key());
+            session.of_batch.push(hash);
+            if !session.was_cached {
                 wanted.of_unknown_sessions.push(*event);
                 continue;
-            };
+            }
             wanted.of_known_sessions.push(*event);
-            if session.keys.as_ref().is_none_or(|keys| keys.0.contains(&self.hash(&event.key()))) {
+            if session.known.as_ref().is_none_or(|KnownKeys(known)| known.contains(&hash)) {
                 wanted.perhaps_stored.push(*event);
             }
         }
-        (Taken(taken), wanted)
+        (Taken { sessions, keys: TakenKeys(keys) }, wanted)
     }
 
     /// Forgets everything.
@@ -149,17 +175,14 @@ impl<S> SessionCache<S> {
                 if state_bytes > MAX_STATE_BYTES {
                     return None;
                 }
-                // All keys are known of a session that was known so, or is new.
-                let before =
-                    taken.remove(&change.session_id).or_else(|| change.read.is_none().then(KnownKeys::default));
-                let keys = before.and_then(|keys| self.with(keys, &change.added));
+                let keys = taken.remove(&change.session_id).and_then(|keys| keys.committed(change.read.is_none()));
                 let loaded = LoadedSession {
                     version: written_version(&change),
                     status: change.folded.snapshot().status,
                     folded: Some(change.folded.into_state()),
                     sides: sides.clone(),
                 };
-                Some((change.session_id, CachedSession { loaded, state_bytes, keys }))
+                Some((change.session_id, Box::new(CachedSession { loaded, state_bytes, keys })))
             })
             .collect();
         let mut generations = self.lock();
@@ -167,29 +190,22 @@ impl<S> SessionCache<S> {
             generations.put(session_id, session);
         }
     }
+}
 
-    fn with(&self, KnownKeys(mut keys): KnownKeys, added: &[&Event]) -> Option<KnownKeys> {
-        keys.extend(added.iter().map(|event| self.hash(&event.key())));
+impl SessionKeys {
+    /// With those of the batch, some of which may not have been stored. All are known of a session that is new.
+    fn committed(self, is_new: bool) -> Option<KnownKeys> {
+        let KnownKeys(mut keys) = self.known.or_else(|| is_new.then(KnownKeys::default))?;
+        keys.extend(self.of_batch);
         (keys.len() <= MAX_KEYS).then_some(KnownKeys(keys))
-    }
-
-    fn hash(&self, key: &EventKey) -> u64 {
-        self.hasher.hash_one(key)
     }
 }
 
 impl<S> Taken<S> {
     /// Adds what was taken to what was read.
     pub(super) fn complete(self, standing: &mut Standing<S>) -> TakenKeys {
-        let mut taken = HashMap::new();
-        for (session_id, session) in self.0 {
-            let Some(CachedSession { loaded, keys, .. }) = session else { continue };
-            if let Some(keys) = keys {
-                taken.insert(session_id.clone(), keys);
-            }
-            standing.sessions.insert(session_id, loaded);
-        }
-        TakenKeys(taken)
+        standing.sessions.extend(self.sessions);
+        self.keys
     }
 }
 
@@ -300,7 +316,7 @@ mod tests {
         }
         let held = {
             let generations = cache.lock();
-            generations.recent.values().chain(generations.older.values()).map(CachedSession::bytes).sum::<usize>()
+            generations.recent.values().chain(generations.older.values()).map(|session| session.bytes()).sum::<usize>()
         };
         assert!(held > MAX_BYTES / 2 && held < MAX_BYTES * 11 / 10, "{held} bytes");
         assert_eq!(wanted(&cache, &[&many[0]]).of_unknown_sessions, [&many[0]]);

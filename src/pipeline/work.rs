@@ -1,6 +1,6 @@
 //! A batch that is being committed, from its front on.
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     event::{Event, Reason, Refusal},
@@ -37,22 +37,18 @@ impl Work {
         self.batch.items.len() - self.done
     }
 
-    fn left(&self) -> &[Item] {
-        &self.batch.items[self.done..]
+    fn left(&self) -> impl DoubleEndedIterator<Item = &Item> + Clone {
+        self.batch.items.range(self.done..self.batch.items.len())
     }
 
     /// The first `count` items that aren't committed yet.
     pub(super) fn front(&self, count: usize) -> Front<'_> {
-        Front { slices: &self.batch.slices, items: &self.batch.items[self.range(count)] }
-    }
-
-    fn range(&self, count: usize) -> Range<usize> {
-        self.done..self.done + count
+        Front { batch: &self.batch, start: self.done, end: self.done + count }
     }
 
     /// Marks the first `count` items as committed: their slices go on where they end.
     pub(super) fn advance(&mut self, count: usize) {
-        for item in &self.batch.items[self.done..self.done + count] {
+        for item in self.batch.items.range(self.done..self.done + count) {
             self.batch.slices[item.slice].expected = item.offset.next();
         }
         self.done += count;
@@ -60,14 +56,17 @@ impl Work {
 
     /// Lets go of the slices that `keep` refuses; returns how many items that were.
     pub(super) fn retain(&mut self, keep: impl Fn(&Slice) -> bool) -> u64 {
-        self.batch.items.drain(..self.done);
+        if self.batch.slices.iter().all(&keep) {
+            return 0;
+        }
+        self.batch.items = std::mem::take(&mut self.batch.items).into_iter().skip(self.done).collect();
         self.done = 0;
         self.batch.retain_slices(keep)
     }
 
     /// Makes a dead letter of the first item.
     pub(super) fn condemn_first(&mut self, refusal: Refusal) -> Condemned {
-        let Item { slice, content, .. } = &mut self.batch.items[self.done];
+        let Some(Item { slice, content, .. }) = self.batch.items.get_mut(self.done) else { return Condemned::NoEvent };
         let Content::Event { record, .. } = content else { return Condemned::NoEvent };
         let Some(record) = record.take() else {
             return Condemned::NotKept(self.batch.slices[*slice].lease.partition().clone());
@@ -79,7 +78,7 @@ impl Work {
     /// Whether none of its events could become a dead letter. Where some could, the others are dealt with as they come:
     /// a batch that is read again may reach further than before.
     pub(super) fn lacks_records(&self) -> bool {
-        let mut events = self.left().iter().filter_map(|item| match &item.content {
+        let mut events = self.left().filter_map(|item| match &item.content {
             Content::Event { record, .. } => Some(record),
             Content::Ignored | Content::Refused { .. } => None,
         });
@@ -96,7 +95,7 @@ impl Work {
         let left = self.left();
         let of_slice = |(index, slice): (usize, &Slice)| {
             let partition = slice.lease.partition();
-            let last = left.iter().rfind(|item| item.slice == index).filter(|_| partitions.contains(partition))?;
+            let last = left.clone().rfind(|item| item.slice == index).filter(|_| partitions.contains(partition))?;
             Some((partition.clone(), last.offset.next()))
         };
         self.batch.slices.iter().enumerate().filter_map(of_slice).collect()
@@ -131,18 +130,28 @@ impl Reckoning {
 /// Some items, in the order in which they were read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Front<'w> {
-    slices: &'w [Slice],
-    items: &'w [Item],
+    batch: &'w Batch,
+    /// Which of the batch's.
+    start: usize,
+    end: usize,
 }
 
 impl<'w> Front<'w> {
+    fn items(self) -> impl DoubleEndedIterator<Item = &'w Item> + Clone {
+        self.batch.items.range(self.start..self.end)
+    }
+
+    fn slice(self, item: &Item) -> &'w Slice {
+        &self.batch.slices[item.slice]
+    }
+
     pub(super) fn leases(self) -> impl Iterator<Item = &'w Lease> + Clone {
-        let used = move |index: &usize| self.items.iter().any(|item| item.slice == *index);
-        (0..self.slices.len()).filter(used).map(move |index| &self.slices[index].lease)
+        let used = move |(index, _): &(usize, _)| self.items().any(|item| item.slice == *index);
+        self.batch.slices.iter().enumerate().filter(used).map(|(_, slice)| &slice.lease)
     }
 
     pub(super) fn events(self) -> impl Iterator<Item = &'w Event> {
-        self.items.iter().filter_map(|item| match &item.content {
+        self.items().filter_map(|item| match &item.content {
             Content::Event { event, .. } => Some(event),
             Content::Ignored | Content::Refused { .. } => None,
         })
@@ -150,38 +159,34 @@ impl<'w> Front<'w> {
 
     /// The events, with where each stands in its log.
     pub(super) fn placed_events(self) -> impl Iterator<Item = (&'w TopicPartition, &'w Item, &'w Event)> {
-        self.items.iter().filter_map(move |item| match &item.content {
-            Content::Event { event, .. } => Some((self.slices[item.slice].lease.partition(), item, event)),
+        self.items().filter_map(move |item| match &item.content {
+            Content::Event { event, .. } => Some((self.slice(item).lease.partition(), item, event)),
             Content::Ignored | Content::Refused { .. } => None,
         })
     }
 
     /// From where each partition's checkpoint goes to where.
     pub(super) fn moves(self) -> Vec<CheckpointMove> {
-        let mut ends: HashMap<usize, NextOffset> = HashMap::new();
-        for item in self.items {
-            ends.insert(item.slice, item.offset.next());
+        let mut ends: Vec<Option<NextOffset>> = vec![None; self.batch.slices.len()];
+        for item in self.items() {
+            ends[item.slice] = Some(item.offset.next());
         }
-        let step = |(index, next)| {
-            let Slice { lease, expected } = &self.slices[index];
-            CheckpointMove { partition: lease.partition().clone(), expected: *expected, next }
+        let step = |(Slice { lease, expected }, end): (&Slice, Option<NextOffset>)| {
+            Some(CheckpointMove { partition: lease.partition().clone(), expected: *expected, next: end? })
         };
-        let mut moves: Vec<_> = ends.into_iter().map(step).collect();
+        let mut moves: Vec<_> = self.batch.slices.iter().zip(ends).filter_map(step).collect();
         moves.sort_unstable_by(|a, b| a.partition.cmp(&b.partition));
         moves
     }
 
     pub(super) fn dead_letters(self) -> Vec<DeadLetter<'w>> {
         let letter = |item: &'w Item| match &item.content {
-            Content::Refused { refusal, record } => Some(DeadLetter {
-                partition: self.slices[item.slice].lease.partition(),
-                offset: item.offset,
-                record,
-                refusal,
-            }),
+            Content::Refused { refusal, record } => {
+                Some(DeadLetter { partition: self.slice(item).lease.partition(), offset: item.offset, record, refusal })
+            }
             Content::Event { .. } | Content::Ignored => None,
         };
-        self.items.iter().filter_map(letter).collect()
+        self.items().filter_map(letter).collect()
     }
 
     /// The items behind these events, which the aggregator rejected.
@@ -193,8 +198,7 @@ impl<'w> Front<'w> {
         rejected: &[(usize, Rejection)],
     ) -> Result<Vec<RejectedItem<'w>>, Vec<TopicPartition>> {
         let mut events = self
-            .items
-            .iter()
+            .items()
             .filter_map(|item| match &item.content {
                 Content::Event { record, .. } => Some((item, record)),
                 Content::Ignored | Content::Refused { .. } => None,
@@ -203,7 +207,7 @@ impl<'w> Front<'w> {
         let (mut items, mut not_kept) = (Vec::new(), Vec::new());
         for (wanted, rejection) in rejected {
             let Some((_, (item, record))) = events.find(|(index, _)| index == wanted) else { break };
-            let (partition, offset) = (self.slices[item.slice].lease.partition(), item.offset);
+            let (partition, offset) = (self.slice(item).lease.partition(), item.offset);
             match record {
                 Some(record) => {
                     let refusal = Refusal::new(Reason::Rejected, rejection.0);
@@ -219,7 +223,7 @@ impl<'w> Front<'w> {
     /// What becomes of the items that are no events.
     pub(super) fn totals(self) -> Totals {
         let mut totals = Totals { batches: 1, ..Totals::default() };
-        for item in self.items {
+        for item in self.items() {
             match &item.content {
                 Content::Event { .. } => {}
                 Content::Ignored => totals.ignored += 1,
@@ -300,7 +304,7 @@ mod tests {
             bytes: 0,
             content,
         };
-        Work::new(Batch::new(slices, contents.into_iter().enumerate().map(item).collect()), Arc::default())
+        Work::new(Batch::new(slices, contents.into_iter().enumerate().map(item)), Arc::default())
     }
 
     fn refusal() -> Refusal {

@@ -3,8 +3,9 @@
 //! A row is guarded by the version of its session: whoever changes one has written the session's row before, in the
 //! same transaction.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use foldhash::HashMap;
 use serde_json::value::RawValue;
 use sqlx::{PgConnection, types::Json};
 

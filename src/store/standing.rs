@@ -118,8 +118,8 @@ async fn read_sessions<A: SessionAggregator>(
     standing: &mut Standing<A::State>,
 ) -> Result<(), StoreError> {
     // There are many events of each session, and few texts are faster sorted.
-    let ids: HashSet<&str> = events.iter().map(|event| event.session_id.as_str()).collect();
-    let mut ids: Vec<&str> = ids.into_iter().collect();
+    let ids: HashSet<&SessionId> = events.iter().map(|event| &event.session_id).collect();
+    let mut ids: Vec<&str> = ids.into_iter().map(SessionId::as_str).collect();
     ids.sort_unstable();
     if ids.is_empty() {
         return Ok(());

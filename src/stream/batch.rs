@@ -14,7 +14,7 @@ use crate::{
     record::{NextOffset, Record, RecordOffset},
 };
 
-use super::lease::Lease;
+use super::{items::Items, lease::Lease};
 
 /// When a batch must go.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +48,9 @@ pub struct Item {
 
 /// What a record came to, with what may still be asked for.
 ///
-/// Events lie one behind the other, as they are walked through, and nearly all contents are events.
+/// Events lie one behind the other, as they are walked through.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all contents are events")]
 pub enum Content {
     /// A copy of the record would be half of the memory, and is asked for only if the event becomes a dead letter after
     /// all. So most are without; where one is needed, it is read again.
@@ -87,7 +88,7 @@ impl Content {
 #[derive(Debug, Default)]
 pub struct Batch {
     pub slices: Vec<Slice>,
-    pub items: Vec<Item>,
+    pub items: Items,
     /// Held until the batch is dropped, which is when its fate is known.
     in_flight: Option<InFlight>,
 }
@@ -161,15 +162,19 @@ impl Drop for InFlight {
 impl Batch {
     /// Each item names one of the slices; those of one slice are consecutive in their partition, from where the slice
     /// expects the checkpoint.
-    pub fn new(slices: Vec<Slice>, items: Vec<Item>) -> Self {
-        Self { slices, items, in_flight: None }
+    pub fn new(slices: Vec<Slice>, items: impl IntoIterator<Item = Item>) -> Self {
+        Self { slices, items: items.into_iter().collect(), in_flight: None }
     }
 
     /// Takes out the records of the slices that `keep` refuses; returns how many.
     pub fn retain_slices(&mut self, keep: impl Fn(&Slice) -> bool) -> u64 {
         let kept: Vec<bool> = self.slices.iter().map(keep).collect();
-        let before = self.items.len();
-        self.items.retain(|item| kept[item.slice]);
+        if kept.iter().all(|kept| *kept) {
+            return 0;
+        }
+        let items = std::mem::take(&mut self.items);
+        let before = items.len();
+        self.items = items.into_iter().filter(|item| kept[item.slice]).collect();
         (before - self.items.len()) as u64
     }
 }
@@ -234,13 +239,10 @@ impl BatchBuilder {
         batch
     }
 
-    /// The next batch will probably be as large as this one.
     fn clear(&mut self) -> Batch {
         self.bytes = 0;
         self.begun = None;
-        let (slices, items) = (self.batch.slices.len(), self.batch.items.len());
-        let next = Batch::new(Vec::with_capacity(slices), Vec::with_capacity(items));
-        std::mem::replace(&mut self.batch, next)
+        std::mem::take(&mut self.batch)
     }
 
     /// Takes out the records of leases that ended; returns how many.

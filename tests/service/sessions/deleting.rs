@@ -254,7 +254,7 @@ async fn a_writer_that_read_before_a_deletion_meets_a_conflict_and_then_a_tombst
         assert!(matches!(committed, Err(CommitError::Conflict)), "{deleted}: {committed:?}");
         assert_eq!(rows_of(&deployment, deleted.as_str()).await, 0);
         let standing = store.standing(&aggregators, &wanted).await.unwrap();
-        assert_eq!(standing.deleted, [deleted].into());
+        assert_eq!(standing.deleted, std::iter::once(deleted).collect());
     }
 }
 
