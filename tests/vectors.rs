@@ -21,7 +21,7 @@ fn decode(text: &str) -> Decoded {
 
 fn event(value: &Value) -> Event {
     match decode(&value.to_string()) {
-        Decoded::Event(event) => *event,
+        Decoded::Event(event) => event,
         other => panic!("{value}: {other:?}"),
     }
 }
@@ -126,7 +126,7 @@ fn a_bare_payload_takes_its_kind_from_the_header_and_an_envelope_from_itself() {
         let bytes = value.to_string().into_bytes();
         Decoder::default().decode(WireRecord { value: Some(&bytes), kind_header: header, timestamp: None })
     };
-    let expected = Decoded::Event(Box::new(event(&envelope)));
+    let expected = Decoded::Event(event(&envelope));
     let kind = envelope["event_type"].as_str().unwrap().as_bytes();
     assert_eq!(decode(&envelope["payload"], Some(Some(kind))), expected);
     assert_eq!(decode(&envelope, Some(Some(b"hook.unknown"))), expected);

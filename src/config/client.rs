@@ -28,7 +28,7 @@ const OWNED: [(&str, &str, &str); 12] = [
     ("auto.commit.enable", OFFSETS, CHECKPOINTS),
     ("enable.auto.offset.store", OFFSETS, CHECKPOINTS),
     ("auto.offset.reset", OFFSETS, CHECKPOINTS),
-    ("enable.partition.eof", OFFSETS, CHECKPOINTS),
+    ("enable.partition.eof", SET_BY, "leave it out: a partition that is at its end is waited for by nobody"),
     ("acks", SET_BY, "use outbox.acks"),
     ("request.required.acks", SET_BY, "use outbox.acks"),
     ("enable.idempotence", SET_BY, "use outbox.acks: it is on with \"all\""),

@@ -27,7 +27,7 @@ pub struct WireRecord<'a> {
 /// What a record's bytes turn out to be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decoded {
-    Event(Box<Event>),
+    Event(Event),
     /// Of a kind that the configuration says to count and skip.
     Ignored,
     Refused(Refusal),
@@ -87,7 +87,7 @@ impl Decoder {
         kind_header: impl FnOnce() -> Option<Option<&'a [u8]>>,
     ) -> Decoded {
         match self.try_decode(value, timestamp, kind_header) {
-            Ok(Some(event)) => Decoded::Event(Box::new(event)),
+            Ok(Some(event)) => Decoded::Event(event),
             Ok(None) => Decoded::Ignored,
             Err(refusal) => Decoded::Refused(refusal),
         }

@@ -147,7 +147,7 @@ mod tests {
             id = Uuid::nil()
         );
         match Decoder::default().decode(WireRecord { value: Some(text.as_bytes()), ..WireRecord::default() }) {
-            Decoded::Event(event) => *event,
+            Decoded::Event(event) => event,
             other => panic!("{other:?}"),
         }
     }

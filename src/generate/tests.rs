@@ -19,7 +19,7 @@ fn shape(records: u64) -> Shape {
 fn events(shape: Shape) -> Vec<Event> {
     let decoder = Decoder::default();
     Generator::new(shape)
-        .filter_map(|record| if let Decoded::Event(event) = decode(&decoder, &record) { Some(*event) } else { None })
+        .filter_map(|record| if let Decoded::Event(event) = decode(&decoder, &record) { Some(event) } else { None })
         .collect()
 }
 

@@ -27,6 +27,13 @@ const KEY_BYTES: usize = 16;
 /// A longer session's keys aren't kept, so that it doesn't drive all others out.
 const MAX_KEYS: usize = 50_000;
 
+/// Whether a session was in the cache, and its keys with it.
+enum Cached {
+    No,
+    WithoutKeys,
+    WithKeys(KnownKeys),
+}
+
 /// Sessions as they were committed. Least recently used ones go first: what was not used since `recent` was last empty
 /// lies in `older`, which goes as a whole.
 pub(super) struct SessionCache<S> {
@@ -66,8 +73,7 @@ pub(super) struct TakenKeys(HashMap<SessionId, SessionKeys>);
 
 /// The keys of one of a batch's sessions.
 struct SessionKeys {
-    was_cached: bool,
-    known: Option<KnownKeys>,
+    cached: Cached,
     /// Hashes of the keys of the batch's events. Made while the events are walked through: those of one session lie all
     /// over the memory.
     of_batch: Vec<u64>,
@@ -119,36 +125,39 @@ impl<S> SessionCache<S> {
 
     /// Takes out the sessions of these events, and says what has to be read beside them.
     pub(super) fn take<'e>(&self, events: &[&'e Event]) -> (Taken<S>, Wanted<'e>) {
-        let (mut sessions, mut keys, mut wanted) = (Vec::new(), HashMap::new(), Wanted::default());
+        let (mut sessions, mut keys_of, mut wanted) = (Vec::new(), HashMap::new(), Wanted::default());
         let mut generations = self.lock();
         for event in events {
-            let session = match keys.get_mut(&event.session_id) {
+            let session = match keys_of.get_mut(&event.session_id) {
                 Some(session) => session,
                 None => {
                     let session_id = event.session_id.clone();
-                    let cached = generations.take(&session_id).map(|cached| *cached);
-                    let (loaded, known) = cached.map(|cached| (cached.loaded, cached.keys)).unzip();
-                    let was_cached = loaded.is_some();
-                    sessions.extend(loaded.map(|loaded| (session_id.clone(), loaded)));
-                    keys.entry(session_id).or_insert(SessionKeys {
-                        was_cached,
-                        known: known.flatten(),
-                        of_batch: Vec::new(),
-                    })
+                    let cached = match generations.take(&session_id).map(|session| *session) {
+                        None => Cached::No,
+                        Some(CachedSession { loaded, keys, .. }) => {
+                            sessions.push((session_id.clone(), loaded));
+                            keys.map_or(Cached::WithoutKeys, Cached::WithKeys)
+                        }
+                    };
+                    keys_of.entry(session_id).or_insert(SessionKeys { cached, of_batch: Vec::new() })
                 }
             };
             let hash = self.hasher.hash_one(event.key());
             session.of_batch.push(hash);
-            if !session.was_cached {
-                wanted.of_unknown_sessions.push(*event);
-                continue;
-            }
+            let is_perhaps_stored = match &session.cached {
+                Cached::No => {
+                    wanted.of_unknown_sessions.push(*event);
+                    continue;
+                }
+                Cached::WithoutKeys => true,
+                Cached::WithKeys(KnownKeys(known)) => known.contains(&hash),
+            };
             wanted.of_known_sessions.push(*event);
-            if session.known.as_ref().is_none_or(|KnownKeys(known)| known.contains(&hash)) {
+            if is_perhaps_stored {
                 wanted.perhaps_stored.push(*event);
             }
         }
-        (Taken { sessions, keys: TakenKeys(keys) }, wanted)
+        (Taken { sessions, keys: TakenKeys(keys_of) }, wanted)
     }
 
     /// Forgets everything.
@@ -195,7 +204,11 @@ impl<S> SessionCache<S> {
 impl SessionKeys {
     /// With those of the batch, some of which may not have been stored. All are known of a session that is new.
     fn committed(self, is_new: bool) -> Option<KnownKeys> {
-        let KnownKeys(mut keys) = self.known.or_else(|| is_new.then(KnownKeys::default))?;
+        let KnownKeys(mut keys) = match self.cached {
+            Cached::WithKeys(known) => known,
+            Cached::No if is_new => KnownKeys::default(),
+            Cached::No | Cached::WithoutKeys => return None,
+        };
         keys.extend(self.of_batch);
         (keys.len() <= MAX_KEYS).then_some(KnownKeys(keys))
     }
@@ -266,6 +279,23 @@ mod tests {
         assert!(wanted.of_unknown_sessions.is_empty());
         assert_eq!(wanted.of_known_sessions, [&first, &second]);
         assert_eq!(wanted.perhaps_stored, [&first]);
+    }
+
+    #[test]
+    fn a_key_that_came_and_was_not_stored_is_looked_for() {
+        let cache = Cache::default();
+        let (first, second, third) = (tool("a", 1), tool("a", 2), tool("a", 3));
+        let _ = commit(&cache, Standing::default(), &[&first]);
+        let aggregators = Aggregators::new(Convergent::default());
+        // The third comes in a batch that stores the second alone.
+        let (taken, _) = cache.take(&[&second, &third]);
+        let mut standing = Standing::default();
+        let keys = taken.complete(&mut standing);
+        let mut fold = BatchFold::new(&aggregators, standing);
+        fold.push(&second);
+        cache.put(&aggregators, fold.finish(std::iter::empty()).changes, keys);
+        let fourth = tool("a", 4);
+        assert_eq!(wanted(&cache, &[&second, &third, &fourth]).perhaps_stored, [&second, &third]);
     }
 
     #[test]

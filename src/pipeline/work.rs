@@ -56,12 +56,11 @@ impl Work {
 
     /// Lets go of the slices that `keep` refuses; returns how many items that were.
     pub(super) fn retain(&mut self, keep: impl Fn(&Slice) -> bool) -> u64 {
-        if self.batch.slices.iter().all(&keep) {
-            return 0;
+        let refused = self.batch.retain_slices(self.done, keep);
+        if refused > 0 {
+            self.done = 0;
         }
-        self.batch.items = std::mem::take(&mut self.batch.items).into_iter().skip(self.done).collect();
-        self.done = 0;
-        self.batch.retain_slices(keep)
+        refused
     }
 
     /// Makes a dead letter of the first item.
@@ -324,6 +323,22 @@ mod tests {
         assert_eq!(partition, TopicPartition::new("t", 1));
         assert_eq!(not_kept.ends(&[partition]), [(TopicPartition::new("t", 1), NextOffset::new(1))]);
         assert_eq!(not_kept.ends(&not_kept.partitions()).len(), 2);
+    }
+
+    #[test]
+    fn what_is_let_go_of_is_counted_without_what_is_committed_and_nothing_moves_while_all_is_kept() {
+        const MANY: usize = 1_000;
+        let mut work = work((0..MANY).map(|_| event_without_record()).collect());
+        work.advance(301);
+        assert_eq!(work.retain(|_| true), 0);
+        assert_eq!((work.len(), work.front(1).moves()[0].partition.partition), (MANY - 301, 1));
+        assert_eq!(work.retain(|slice| slice.lease.partition().partition == 0), 350);
+        assert_eq!(work.len(), 349);
+        let [of_one] = <[CheckpointMove; 1]>::try_from(work.front(349).moves()).unwrap();
+        assert_eq!((of_one.expected, of_one.next), (NextOffset::new(151), NextOffset::new(500)));
+        assert_eq!(work.ends(&work.partitions()), [(TopicPartition::new("t", 0), NextOffset::new(500))]);
+        work.advance(349);
+        assert_eq!((work.len(), work.retain(|_| false)), (0, 0));
     }
 
     #[test]

@@ -32,7 +32,7 @@ const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// Whether COPY is cheaper than INSERT for rows of at least so many bytes together. A row costs less by it, but it takes
 /// two round trips, and one of less than a chunk waits for TCP.
 pub(super) const fn pays(bytes: usize) -> bool {
-    bytes >= 2 * CHUNK
+    bytes >= CHUNK
 }
 
 /// Runs a `COPY … FROM STDIN (FORMAT binary)` with these rows, or nothing where there are none. `write` writes a row's

@@ -94,6 +94,7 @@ impl Poller {
             let partition = lease.partition().clone();
             self.consumer.seek(&partition.topic, partition.partition, Offset::Offset(position.get()), LOCATE)?;
             self.consumer.resume(&list([&partition]))?;
+            self.queues.moved(&partition);
             self.begin_reading(partition, lease, position);
         }
         Ok(())

@@ -69,7 +69,7 @@ impl Content {
     /// Copies the record where it is needed, or wanted.
     pub fn of(decoded: Decoded, keep_record: bool, copy: impl FnOnce() -> Record) -> Self {
         match decoded {
-            Decoded::Event(event) => Self::Event { event: *event, record: keep_record.then(|| Box::new(copy())) },
+            Decoded::Event(event) => Self::Event { event, record: keep_record.then(|| Box::new(copy())) },
             Decoded::Ignored => Self::Ignored,
             Decoded::Refused(refusal) => Self::Refused { refusal: Box::new(refusal), record: Box::new(copy()) },
         }
@@ -166,16 +166,23 @@ impl Batch {
         Self { slices, items: items.into_iter().collect(), in_flight: None }
     }
 
-    /// Takes out the records of the slices that `keep` refuses; returns how many.
-    pub fn retain_slices(&mut self, keep: impl Fn(&Slice) -> bool) -> u64 {
+    /// Takes out the records from `start` on whose slices `keep` refuses, and those before `start` with them. Returns how
+    /// many were refused; where none is, all stay.
+    pub fn retain_slices(&mut self, start: usize, keep: impl Fn(&Slice) -> bool) -> u64 {
         let kept: Vec<bool> = self.slices.iter().map(keep).collect();
-        if kept.iter().all(|kept| *kept) {
+        let is_kept = |item: &Item| kept[item.slice];
+        // Nearly always all are, and a look at the slices says so.
+        if kept.iter().all(|kept| *kept) || self.items.range(start..self.items.len()).all(is_kept) {
             return 0;
         }
-        let items = std::mem::take(&mut self.items);
-        let before = items.len();
-        self.items = items.into_iter().filter(|item| kept[item.slice]).collect();
-        (before - self.items.len()) as u64
+        let left = std::mem::take(&mut self.items).into_iter().skip(start);
+        let mut refused = 0;
+        let keep = |item: &Item| {
+            refused += u64::from(!is_kept(item));
+            is_kept(item)
+        };
+        self.items = left.filter(keep).collect();
+        refused
     }
 }
 
@@ -247,7 +254,7 @@ impl BatchBuilder {
 
     /// Takes out the records of leases that ended; returns how many.
     pub(super) fn discard(&mut self, ended: impl Fn(&Lease) -> bool) -> u64 {
-        let discarded = self.batch.retain_slices(|slice| !ended(&slice.lease));
+        let discarded = self.batch.retain_slices(0, |slice| !ended(&slice.lease));
         self.bytes = self.batch.items.iter().map(|item| item.bytes).sum();
         if self.is_empty() {
             self.clear();

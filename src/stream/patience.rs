@@ -61,6 +61,16 @@ impl Supply {
         now.saturating_duration_since(since) < patience
     }
 
+    /// What was known of the end is void.
+    pub(super) fn moved(&mut self) {
+        self.at_end = false;
+    }
+
+    /// Nothing will come.
+    pub(super) fn finished(&mut self) {
+        self.at_end = true;
+    }
+
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun
     }
@@ -126,6 +136,7 @@ mod tests {
         supply.took(0, Behind::Nothing, now + AT_FIRST);
         assert!(!supply.is_expected(false, now + AT_FIRST));
     }
+
     #[test]
     fn at_the_end_of_its_log_nothing_is_expected_until_a_record_comes() {
         let now = Instant::now();
@@ -140,5 +151,16 @@ mod tests {
         let mut empty_log = Supply::default();
         empty_log.took(0, Behind::EndOfLog, now);
         assert!(!empty_log.is_expected(false, now));
+    }
+
+    #[test]
+    fn an_end_is_void_where_reading_moved_and_comes_at_once_where_it_is_finished() {
+        let now = Instant::now();
+        let mut supply = emptied(FEWEST, now);
+        supply.took(0, Behind::EndOfLog, now);
+        supply.moved();
+        assert!(supply.is_expected(true, now) && !supply.is_at_end());
+        supply.finished();
+        assert!(!supply.is_expected(true, now) && supply.is_at_end());
     }
 }

@@ -179,14 +179,20 @@ impl Poller {
             // The full batch was handed over, or let go of.
             self.resume();
         }
-        // Where nothing more is to come, nothing waits for company.
-        let last = !reading || (self.until == Until::Drained && self.queues.are_at_end());
-        if self.hand_over_if_due(last) || self.paused {
+        if self.hand_over_if_due(!reading || self.needs_no_company()) || self.paused {
             self.poll();
         } else {
             // A full batch waits for room, and hasn't for long.
             std::thread::sleep(FULL);
         }
+    }
+
+    /// Whether a drain has taken what there was when the brokers were asked last, so that nothing more is to come soon.
+    fn needs_no_company(&self) -> bool {
+        let is_taken = |(partition, reading): (_, &Reading)| !reading.is_fetched() || self.queues.is_at_end(partition);
+        self.until == Until::Drained
+            && self.readings.iter().all(is_taken)
+            && self.consumer.context().granted() == Some(self.readings.len())
     }
 
     fn obey_commands(&mut self) {
@@ -243,6 +249,8 @@ impl Poller {
                 }
                 true
             }
+            // Of a partition whose records come this way, too.
+            Some(Err(KafkaError::PartitionEOF(_))) => true,
             Some(Err(error)) => {
                 self.on_error(&error);
                 false
@@ -360,6 +368,7 @@ impl Poller {
     fn stop_fetching_what_is_finished(&mut self) {
         for (partition, reading) in &mut self.readings {
             if reading.stops_being_fetched() {
+                self.queues.finished(partition);
                 let _ = self.consumer.pause(&list([partition]));
             }
         }
@@ -457,8 +466,6 @@ impl Poller {
             KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 tracing::warn!(%error, "a topic is missing; it is read once it is there");
             }
-            // Of a topic that was missing and is there again; the partitions' own queues tell of theirs.
-            KafkaError::PartitionEOF(_) => {}
             // librdkafka connects again by itself.
             _ => tracing::debug!(%error, "polling"),
         }

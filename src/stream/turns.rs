@@ -129,9 +129,23 @@ impl Queues {
         self.queues.get(partition).is_some_and(Queue::is_waiting)
     }
 
-    /// Whether everything was taken of all of them, as far as the brokers say.
-    pub(super) fn are_at_end(&self) -> bool {
-        self.queues.values().all(|queue| queue.supply.is_at_end())
+    /// Whether everything was taken of it that there was when its broker was asked last.
+    pub(super) fn is_at_end(&self, partition: &TopicPartition) -> bool {
+        self.queues.get(partition).is_some_and(|queue| queue.supply.is_at_end() && !queue.is_waiting())
+    }
+
+    /// After reading was told to go on somewhere else.
+    pub(super) fn moved(&mut self, partition: &TopicPartition) {
+        if let Some(queue) = self.queues.get_mut(partition) {
+            queue.supply.moved();
+        }
+    }
+
+    /// Nobody is to wait for it: it isn't fetched any more.
+    pub(super) fn finished(&mut self, partition: &TopicPartition) {
+        if let Some(queue) = self.queues.get_mut(partition) {
+            queue.supply.finished();
+        }
     }
 
     /// Asks all of them at their next turns, as if something had come.

@@ -159,7 +159,7 @@ proptest! {
     #[test]
     fn a_valid_event_decodes_to_itself_once_encoded(event in valid_events()) {
         let json = event.to_json();
-        let expected = Decoded::Event(Box::new(event.clone()));
+        let expected = Decoded::Event(event.clone());
         prop_assert_eq!(decode(json.to_string().as_bytes(), None), expected.clone());
         let bare = json["payload"].to_string();
         prop_assert_eq!(decode(bare.as_bytes(), Some(event.kind().as_str())), expected);
@@ -171,7 +171,7 @@ proptest! {
         ranks in prop::collection::vec(any::<u8>(), 20),
     ) {
         let text = shuffled(&event.to_json(), &mut ranks.into_iter());
-        prop_assert_eq!(decode(text.as_bytes(), None), Decoded::Event(Box::new(event)), "{}", text);
+        prop_assert_eq!(decode(text.as_bytes(), None), Decoded::Event(event), "{}", text);
     }
 
     #[test]

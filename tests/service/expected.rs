@@ -53,9 +53,9 @@ impl Expected {
             Decoded::Event(event) => {
                 self.events += 1;
                 let events = self.sessions.entry(event.session_id.clone()).or_default();
-                let standing = events.entry(event.key()).or_insert_with(|| (*event).clone());
+                let standing = events.entry(event.key()).or_insert_with(|| event.clone());
                 if event.precedes(standing) {
-                    *standing = *event;
+                    *standing = event;
                 }
             }
             Decoded::Refused(refusal) => {

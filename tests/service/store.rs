@@ -172,7 +172,7 @@ async fn statements_named(connection: &mut PgConnection, name: &str) -> i64 {
 async fn sessions_are_the_same_whether_they_are_copied_inserted_or_updated() {
     let sent = good_records(12_000);
     let mut rows_of = Vec::new();
-    for (max_events, copied) in [("100000", true), ("100", false)] {
+    for (max_events, copied) in [("100000", true), ("20", false)] {
         let mut deployment = Deployment::new(1).await;
         let mut connection = deployment.connect().await;
         watch_statements(&mut connection).await;

@@ -1,5 +1,7 @@
 //! In which order a backlog of several topics is read.
 
+use std::time::Duration;
+
 use sessionfold::generate::GeneratedRecord;
 
 use crate::{
@@ -40,4 +42,16 @@ async fn of_two_topics_with_a_backlog_the_one_with_the_older_records_is_read_fir
     .unwrap();
     // What one fetch brought before the other came, and the share that the later one has in any case.
     assert!(before_the_last_older_one < RECORDS / 2, "{before_the_last_older_one}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_at_the_end_of_its_logs_waits_for_no_company() {
+    let mut deployment = Deployment::new(2).await;
+    deployment.set("SESSIONFOLD_BATCH__MAX_WAIT", "1m");
+    let sent: Vec<_> = (0..50).map(|number| tool(&format!("s-{number}"), 1, NOON, "Read")).collect();
+    deployment.send(&sent).await;
+
+    let drained = tokio::time::timeout(Duration::from_secs(40), deployment.drain()).await;
+
+    assert_eq!(drained.expect("the last batch waits no minute").applied, 50);
 }

@@ -106,9 +106,9 @@ impl Model {
             Decoded::Event(event) if is_unstorable(&event) => bury(Reason::Unstorable),
             Decoded::Event(event) => {
                 let events = self.sessions.entry(event.session_id.clone()).or_default();
-                let standing = events.entry(event.key()).or_insert_with(|| (*event).clone());
+                let standing = events.entry(event.key()).or_insert_with(|| event.clone());
                 if event.precedes(standing) {
-                    *standing = *event;
+                    *standing = event;
                 }
             }
             Decoded::Refused(refusal) => bury(refusal.reason),

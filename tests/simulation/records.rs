@@ -124,7 +124,7 @@ impl RecordSpec {
 fn tool(id: Uuid, name: &str) -> Body {
     Body::Tool(Tool {
         tool_execution_id: id,
-        tool_name: BoundedText::parse(name.to_owned()).unwrap(),
+        tool_name: BoundedText::parse(name).unwrap(),
         success: true,
         duration_ms: None,
         summary: None,

@@ -39,5 +39,5 @@ fn expected(event: &Event) -> Decoded {
     };
     too_long("action_description", &event.action_description, 160)
         .or_else(|| too_long("summary", summary?, 500))
-        .unwrap_or_else(|| Decoded::Event(Box::new(again)))
+        .unwrap_or(Decoded::Event(again))
 }

@@ -231,7 +231,7 @@ async fn commit(
 fn event(record: &GeneratedRecord) -> Event {
     let wire = WireRecord { value: record.value.as_deref(), kind_header: None, timestamp: None };
     let Decoded::Event(event) = Decoder::default().decode(wire) else { panic!("no event") };
-    *event
+    event
 }
 
 /// What two transactions of a batch do, with a deletion in between: of a session that is there, of a new one, and of one
