@@ -175,14 +175,9 @@ impl Batch {
         if kept.iter().all(|kept| *kept) || self.items.range(start..self.items.len()).all(is_kept) {
             return 0;
         }
-        let left = std::mem::take(&mut self.items).into_iter().skip(start);
-        let mut refused = 0;
-        let keep = |item: &Item| {
-            refused += u64::from(!is_kept(item));
-            is_kept(item)
-        };
-        self.items = left.filter(keep).collect();
-        refused
+        let before = self.items.len() - start;
+        self.items = std::mem::take(&mut self.items).into_iter().skip(start).filter(is_kept).collect();
+        (before - self.items.len()) as u64
     }
 }
 

@@ -229,16 +229,14 @@ impl Turn<'_> {
         if self.by.is_over(self.taken, self.short, read_to) {
             return None;
         }
-        let mut message = self.queue.take();
-        let at_end = matches!(message, Some(Err(KafkaError::PartitionEOF(_))));
-        while let Some(Err(KafkaError::PartitionEOF(_))) = message {
-            message = self.queue.take();
-        }
-        self.behind = match message {
-            Some(_) => Behind::Perhaps,
-            None if at_end => Behind::EndOfLog,
-            None => Behind::Nothing,
+        let mut without_message = Behind::Nothing;
+        let message = loop {
+            match self.queue.take() {
+                Some(Err(KafkaError::PartitionEOF(_))) => without_message = Behind::EndOfLog,
+                message => break message,
+            }
         };
+        self.behind = if message.is_some() { Behind::Perhaps } else { without_message };
         self.taken += usize::from(message.is_some());
         message
     }

@@ -89,7 +89,7 @@ fn properties_that_the_program_owns_are_refused_with_the_reason() {
         ("auto.commit.enable", "the checkpoints in Postgres decide"),
         ("enable.auto.offset.store", "the checkpoints in Postgres decide"),
         ("auto.offset.reset", "the checkpoints in Postgres decide"),
-        ("enable.partition.eof", "leave it out"),
+        ("enable.partition.eof", "leave it out: a partition that is at its end is waited for by nobody"),
         ("acks", "use outbox.acks"),
         ("request.required.acks", "use outbox.acks"),
         ("enable.idempotence", "use outbox.acks"),
