@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     backoff::Backoff,
-    event::{Decoder, Event, Refusal},
+    event::{Decoder, Event, Refusal, brought_near},
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
     store::{
@@ -342,9 +342,10 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         let fates = &mut reckoning.fates;
         let folded = trace.timed(&self.counts, Station::Fold, async {
             let mut fold = BatchFold::new(&self.aggregators, standing);
+            let events = brought_near(&events, |event| event).copied();
             match fates {
-                None => events.into_iter().for_each(|event| fold.push(event)),
-                Some(fates) => fates.extend(events.into_iter().map(|event| fold.push_telling(event))),
+                None => events.for_each(|event| fold.push(event)),
+                Some(fates) => fates.extend(events.map(|event| fold.push_telling(event))),
             }
             self.store.finish_fold(fold).await
         });

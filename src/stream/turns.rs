@@ -82,7 +82,7 @@ pub(super) struct Turn<'q> {
     pub(super) partition: &'q TopicPartition,
     queue: &'q mut Queue,
     by: By,
-    /// The least records of a turn by time.
+    /// The least records of a turn by time, and the most of one whose time is unknown.
     short: usize,
     taken: usize,
     behind: Behind,
@@ -260,6 +260,8 @@ impl Turn<'_> {
 /// Why a partition has a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
+    /// Nobody knows how far behind it is.
+    Unknown,
     /// It is furthest behind. Also how far the next one has been read, if there is one.
     Time(Option<RecordTimestamp>),
     /// The others have passed it over.
@@ -270,8 +272,12 @@ enum By {
 
 impl By {
     fn is_over(self, taken: usize, short: usize, read_to: Option<RecordTimestamp>) -> bool {
-        let has_passed = matches!(self, By::Time(Some(next)) if read_to > Some(next));
-        taken >= LONG_TURN || (has_passed && taken >= short)
+        let most = match self {
+            By::Unknown => short,
+            By::Time(Some(next)) if read_to > Some(next) => short,
+            By::Time(_) | By::Share | By::Wait => LONG_TURN,
+        };
+        taken >= most
     }
 }
 
@@ -292,6 +298,8 @@ fn whose_turn<T>(
             By::Wait
         } else if passed_over.is_some_and(|then| place.taken_then <= then) {
             By::Share
+        } else if place.read_to.is_none() {
+            By::Unknown
         } else {
             By::Time(None)
         }
@@ -300,7 +308,7 @@ fn whose_turn<T>(
     let mut next: Option<RecordTimestamp> = None;
     for (place, one) in waiting {
         let by = why(&place);
-        let by_time = by == By::Time(None);
+        let by_time = matches!(by, By::Time(_) | By::Unknown);
         if by_time && held.is_some_and(|held| held.holds(&place)) {
             continue;
         }
@@ -363,6 +371,8 @@ mod tests {
         assert!(is_over(by_time(12), SHORT_TURN, 13));
         assert!(!is_over(by_time(12), LONG_TURN - 1, 12));
         assert!(is_over(by_time(12), LONG_TURN, 12));
+        assert!(!is_over(By::Unknown, SHORT_TURN - 1, 13), "its time may be known now, and the next one's isn't");
+        assert!(is_over(By::Unknown, SHORT_TURN, 13));
         for by in [By::Time(None), By::Share, By::Wait] {
             assert!(!is_over(by, LONG_TURN - 1, 13));
             assert!(is_over(by, LONG_TURN, 13));
@@ -378,7 +388,7 @@ mod tests {
     #[test]
     fn who_has_not_been_read_yet_goes_first_so_that_its_time_is_known() {
         let stood = [Stood("dawn", Some(6), 5, 0), Stood("new", None, 0, 0)];
-        assert_eq!(turn_of(&stood, None, false), Some(("new", by_time(6))));
+        assert_eq!(turn_of(&stood, None, false), Some(("new", By::Unknown)));
     }
 
     #[test]
@@ -427,6 +437,6 @@ mod tests {
         let passed_over = with(Stood("passed over", Some(12), 1, MANY));
         assert_eq!(turn_of(&passed_over, held, true), Some(("passed over", By::Share)));
         let without_time = with(Stood("without time", None, 1, 0));
-        assert_eq!(turn_of(&without_time, held, false), Some(("without time", By::Time(None))));
+        assert_eq!(turn_of(&without_time, held, false), Some(("without time", By::Unknown)));
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, postgres::PgRow};
 
 use crate::{
-    event::{Body, Count, DurationSeconds, EndReason, Ended, Event, HookSource, Started, Text},
+    event::{Body, Count, DurationSeconds, EndReason, Ended, Event, HookSource, Started, Text, brought_near},
     store::{
         copy::{RowWriter, copy_in, pays},
         error::StoreError,
@@ -134,7 +134,8 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -
 }
 
 async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    let own = rows.iter().filter_map(|new| lifecycle(new.event).map(|(started, ended)| (new, started, ended)));
+    let own = brought_near(rows, |row| row.event)
+        .filter_map(|new| lifecycle(new.event).map(|(started, ended)| (new, started, ended)));
     copy_in(connection, COPY, own, |row, (new, started, ended)| {
         new.write_common(row);
         row.text(if started.is_some() { STARTED } else { ENDED });

@@ -4,7 +4,7 @@ use sqlx::{PgConnection, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
-    event::{Body, Count, Event, Prompt, RedactedText},
+    event::{Body, Count, Event, Prompt, RedactedText, brought_near},
     store::{
         copy::{RowWriter, copy_in, pays},
         error::StoreError,
@@ -99,7 +99,7 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -
 }
 
 async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    let own = rows.iter().filter_map(|new| match &new.event.body {
+    let own = brought_near(rows, |row| row.event).filter_map(|new| match &new.event.body {
         Body::Prompt(prompt) => Some((new, prompt)),
         _ => None,
     });
