@@ -24,8 +24,8 @@ const PREFERRED: [(&str, &str); 8] = [
     // Small for the sake of brokers that don't keep to that: no partition gets far ahead of the others.
     ("fetch.max.bytes", "262144"),
     // How long fetching rests once the limit is reached. The default of a second starves a consumer that takes in the
-    // whole limit in less.
-    ("fetch.queue.backoff.ms", "10"),
+    // whole limit in less, and the partition that is furthest behind is waited for.
+    ("fetch.queue.backoff.ms", "2"),
     // A broker should answer a fetch as soon as there is a record, but not all do before this time is over. Where nothing
     // comes it is asked 40 times a second.
     ("fetch.wait.max.ms", "25"),
