@@ -162,7 +162,7 @@ impl Queues {
         let passed_over = self.passed_over();
         let waiting = self.queues.iter_mut().filter(|(_, queue)| queue.is_waiting());
         let places = waiting.map(|(partition, queue)| (partition.partition, queue.place, (partition, queue)));
-        let ((partition, queue), by) = whose_turn(places, &held, passed_over, now)?;
+        let ((partition, queue), by) = whose_turn(places, held.as_ref(), passed_over, now)?;
         if by == By::Share {
             self.shared_at = self.taken;
         }
@@ -177,18 +177,16 @@ impl Queues {
         passed_over(self.taken, self.queues.values().filter(|queue| queue.is_waiting()).count())
     }
 
-    /// What has to wait for partitions of which something should come soon.
-    fn held(&self, is_busy: bool, now: Instant) -> Held {
+    /// What has to wait for partitions of which something should come soon; none where there is no such partition.
+    fn held(&self, is_busy: bool, now: Instant) -> Option<Held> {
         let is_expected = |(_, queue): &(&TopicPartition, &Queue)| {
             // Without timestamps nobody knows whether it is behind.
             let is_comparable = queue.place.read_to.is_some() || !queue.supply.has_begun();
             is_comparable && !queue.is_waiting() && queue.supply.is_expected(is_busy, now)
         };
         let expected = self.queues.iter().filter(is_expected);
-        Held {
-            behind: expected.map(|(partition, queue)| (partition.partition, queue.place.read_to)).collect(),
-            until: Utc::now() - BACKLOG,
-        }
+        let behind: Vec<_> = expected.map(|(partition, queue)| (partition.partition, queue.place.read_to)).collect();
+        (!behind.is_empty()).then(|| Held { behind, until: Utc::now() - BACKLOG })
     }
 }
 
@@ -293,7 +291,7 @@ fn passed_over(taken: u64, waiting: usize) -> Option<u64> {
 /// Whose turn it is, and why, of these partitions by their numbers. With `passed_over`, it may be one that is.
 fn whose_turn<T>(
     waiting: impl Iterator<Item = (i32, Place, T)>,
-    held: &Held,
+    held: Option<&Held>,
     passed_over: Option<u64>,
     now: Instant,
 ) -> Option<(T, By)> {
@@ -313,7 +311,7 @@ fn whose_turn<T>(
     for (number, place, one) in waiting {
         let by = why(&place);
         let by_time = matches!(by, By::Time(_) | By::Unknown);
-        if by_time && held.holds(number, &place) {
+        if by_time && held.is_some_and(|held| held.holds(number, &place)) {
             continue;
         }
         let key = (by_time, by_time.then_some(place.read_to), place.last_turn);
@@ -346,11 +344,11 @@ mod tests {
     }
 
     /// Whose turn it is, and why, of partitions of one number.
-    fn turn_of(stood: &[Stood], held: &Held, is_share: bool) -> Option<(&'static str, By)> {
+    fn turn_of(stood: &[Stood], held: Option<&Held>, is_share: bool) -> Option<(&'static str, By)> {
         turn_of_numbers(&stood.iter().map(|stood| (NUMBER, stood)).collect::<Vec<_>>(), held, is_share)
     }
 
-    fn turn_of_numbers(stood: &[(i32, &Stood)], held: &Held, is_share: bool) -> Option<(&'static str, By)> {
+    fn turn_of_numbers(stood: &[(i32, &Stood)], held: Option<&Held>, is_share: bool) -> Option<(&'static str, By)> {
         const TAKEN: u64 = 2 * MANY;
         let now = Instant::now();
         let place = |&(number, &Stood(name, read_to, waited, others))| {
@@ -367,11 +365,6 @@ mod tests {
         Held { behind: vec![(NUMBER, read_to.and_then(time))], until: DateTime::UNIX_EPOCH + until }
     }
 
-    /// Nothing is being fetched.
-    fn free() -> Held {
-        Held { behind: Vec::new(), until: DateTime::UNIX_EPOCH + TimeDelta::hours(1) }
-    }
-
     fn by_time(next: i64) -> By {
         By::Time(time(next))
     }
@@ -379,9 +372,9 @@ mod tests {
     #[test]
     fn who_is_furthest_behind_in_time_goes_first_until_it_has_passed_the_next() {
         let stood = [Stood("noon", Some(12), 3, 0), Stood("dawn", Some(6), 1, 0), Stood("dusk", Some(18), 9, 0)];
-        assert_eq!(turn_of(&stood, &free(), false), Some(("dawn", by_time(12))));
-        assert_eq!(turn_of(&stood[2..], &free(), false), Some(("dusk", By::Time(None))));
-        assert_eq!(turn_of(&[], &free(), false), None);
+        assert_eq!(turn_of(&stood, None, false), Some(("dawn", by_time(12))));
+        assert_eq!(turn_of(&stood[2..], None, false), Some(("dusk", By::Time(None))));
+        assert_eq!(turn_of(&[], None, false), None);
     }
 
     #[test]
@@ -391,7 +384,7 @@ mod tests {
         assert!(is_over(by_time(12), SHORT_TURN, 13));
         assert!(!is_over(by_time(12), LONG_TURN - 1, 12));
         assert!(is_over(by_time(12), LONG_TURN, 12));
-        assert!(!is_over(By::Unknown, SHORT_TURN - 1, 13), "its time may be known now, and the next one's isn't");
+        assert!(!is_over(By::Unknown, SHORT_TURN - 1, 13));
         assert!(is_over(By::Unknown, SHORT_TURN, 13));
         for by in [By::Time(None), By::Share, By::Wait] {
             assert!(!is_over(by, LONG_TURN - 1, 13));
@@ -402,21 +395,21 @@ mod tests {
     #[test]
     fn of_two_that_are_equally_far_the_one_goes_first_whose_last_turn_is_longer_ago() {
         let stood = [Stood("late", Some(6), 1, 0), Stood("early", Some(6), 2, 0)];
-        assert_eq!(turn_of(&stood, &free(), false), Some(("early", by_time(6))));
+        assert_eq!(turn_of(&stood, None, false), Some(("early", by_time(6))));
     }
 
     #[test]
     fn who_has_not_been_read_yet_goes_first_so_that_its_time_is_known() {
         let stood = [Stood("dawn", Some(6), 5, 0), Stood("new", None, 0, 0)];
-        assert_eq!(turn_of(&stood, &free(), false), Some(("new", By::Unknown)));
+        assert_eq!(turn_of(&stood, None, false), Some(("new", By::Unknown)));
     }
 
     #[test]
     fn a_share_of_the_turns_goes_to_who_was_passed_over() {
         let stood = |others| [Stood("dawn", Some(6), 1, 0), Stood("dusk", Some(18), 9, others)];
-        assert_eq!(turn_of(&stood(MANY), &free(), true), Some(("dusk", By::Share)));
-        assert_eq!(turn_of(&stood(MANY), &free(), false), Some(("dawn", by_time(18))));
-        assert_eq!(turn_of(&stood(MANY - 1), &free(), true), Some(("dawn", by_time(18))));
+        assert_eq!(turn_of(&stood(MANY), None, true), Some(("dusk", By::Share)));
+        assert_eq!(turn_of(&stood(MANY), None, false), Some(("dawn", by_time(18))));
+        assert_eq!(turn_of(&stood(MANY - 1), None, true), Some(("dawn", by_time(18))));
     }
 
     #[test]
@@ -430,20 +423,20 @@ mod tests {
     fn who_has_waited_long_goes_first_whatever_its_time() {
         let most = u64::try_from(MOST_WAIT.as_millis()).unwrap();
         let stood = |waited| [Stood("dawn", Some(6), 1, 0), Stood("dusk", Some(18), waited, 0)];
-        assert_eq!(turn_of(&stood(most - 1), &free(), false), Some(("dawn", by_time(18))));
-        assert_eq!(turn_of(&stood(most), &free(), false), Some(("dusk", By::Wait)));
+        assert_eq!(turn_of(&stood(most - 1), None, false), Some(("dawn", by_time(18))));
+        assert_eq!(turn_of(&stood(most), None, false), Some(("dusk", By::Wait)));
         let both = [Stood("noon", Some(12), 2 * most, 0), Stood("dawn", Some(6), most, 0)];
-        assert_eq!(turn_of(&both, &free(), false), Some(("noon", By::Wait)));
+        assert_eq!(turn_of(&both, None, false), Some(("noon", By::Wait)));
     }
 
     #[test]
     fn what_is_later_than_a_partition_that_is_being_fetched_waits_for_it() {
         let stood = [Stood("dusk", Some(18), 1, 0), Stood("noon", Some(12), 3, 0)];
         let held = |read_to| held_behind(read_to, TimeDelta::hours(1));
-        assert_eq!(turn_of(&stood, &held(Some(6)), false), None);
-        assert_eq!(turn_of(&stood, &held(None), false), None, "nothing has come of it yet");
-        assert_eq!(turn_of(&stood, &held(Some(12)), false), Some(("noon", By::Time(None))));
-        assert_eq!(turn_of(&stood, &held(Some(18)), false), Some(("noon", by_time(18))));
+        assert_eq!(turn_of(&stood, Some(&held(Some(6))), false), None);
+        assert_eq!(turn_of(&stood, Some(&held(None)), false), None, "nothing has come of it yet");
+        assert_eq!(turn_of(&stood, Some(&held(Some(12))), false), Some(("noon", By::Time(None))));
+        assert_eq!(turn_of(&stood, Some(&held(Some(18))), false), Some(("noon", by_time(18))));
     }
 
     #[test]
@@ -451,14 +444,15 @@ mod tests {
         let held = held_behind(Some(6), TimeDelta::hours(1));
         let (noon, dusk) = (Stood("noon", Some(12), 3, 0), Stood("dusk", Some(18), 1, 0));
         let stood = [(NUMBER, &noon), (NUMBER + 1, &dusk)];
-        assert_eq!(turn_of_numbers(&stood, &held, false), Some(("dusk", By::Time(None))));
-        assert_eq!(turn_of_numbers(&stood, &free(), false), Some(("noon", by_time(18))));
+        assert_eq!(turn_of_numbers(&stood, Some(&held), false), Some(("dusk", By::Time(None))));
+        assert_eq!(turn_of_numbers(&stood, None, false), Some(("noon", by_time(18))));
     }
 
     #[test]
     fn who_is_no_backlog_or_has_waited_long_or_was_passed_over_waits_for_nobody() {
         let most = u64::try_from(MOST_WAIT.as_millis()).unwrap();
-        let held = &held_behind(Some(6), TimeDelta::milliseconds(15));
+        let held = held_behind(Some(6), TimeDelta::milliseconds(15));
+        let held = Some(&held);
         let with = |other| [Stood("noon", Some(12), 3, 0), other];
         let young = with(Stood("young", Some(18), 1, 0));
         assert_eq!(turn_of(&young, held, false), Some(("young", By::Time(None))));
