@@ -14,14 +14,15 @@ use crate::{
     measured::Measured,
 };
 
-/// What the program sets where it matters to the speed; see `src/stream/member.rs`. All partitions share one queue here,
-/// which holds as much as theirs together.
-const AS_THE_PROGRAM: [(&str, &str); 5] = [
+/// What the program sets where it matters to the speed; see `src/stream/member.rs` and `client.rs`. All partitions share
+/// one queue here, which holds as much as theirs together.
+const AS_THE_PROGRAM: [(&str, &str); 6] = [
     ("queued.max.messages.kbytes", "12288"),
     ("max.partition.fetch.bytes", "131072"),
     ("fetch.max.bytes", "262144"),
     ("message.max.bytes", "262144"),
-    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.queue.backoff.ms", "2"),
+    ("enable.metrics.push", "false"),
 ];
 
 /// Without a record for this long, it is given up.

@@ -173,7 +173,7 @@ impl RuleSet {
 struct Hints {
     searcher: Searcher,
     /// Of each of the searcher's texts: whose it is, and what stands behind it.
-    of_rules: Vec<(RuleSet, Behind)>,
+    of_each: Vec<(RuleSet, Behind)>,
 }
 
 /// None where the processor can't search for many texts at once.
@@ -184,8 +184,8 @@ static HINTS: LazyLock<Option<Hints>> = LazyLock::new(|| {
             hints.entry(hint).or_insert((RuleSet::default(), rule.behind)).0.add(RuleSet::of(place));
         }
     }
-    let (texts, of_rules): (Vec<&str>, Vec<_>) = hints.into_iter().unzip();
-    Searcher::new(texts).map(|searcher| Hints { searcher, of_rules })
+    let (texts, of_each): (Vec<&str>, Vec<_>) = hints.into_iter().unzip();
+    Searcher::new(texts).map(|searcher| Hints { searcher, of_each })
 });
 
 thread_local! {
@@ -232,7 +232,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         if rules.contains(place)
             && let Cow::Owned(replaced) = compiled.replace_all(&redacted, rule.replacement)
         {
-            // A later rule also sees what this one has put there.
+            // A later rule also sees what this one has put there. None brings a hint today; the next may.
             rules = hinted(&replaced);
             redacted = Cow::Owned(replaced);
         }
@@ -262,7 +262,7 @@ impl Hints {
         let mut found = RuleSet::default();
         let mut rest = Span { start: 0, end: small.len() };
         while let Some(hint) = self.searcher.find_in(small, rest) {
-            let (rules, behind) = self.of_rules[hint.pattern().as_usize()];
+            let (rules, behind) = self.of_each[hint.pattern().as_usize()];
             if behind.is(&small[hint.end()..]) {
                 found.add(rules);
             }
@@ -297,9 +297,7 @@ mod tests {
 
     /// Whether all rules that match are hinted at.
     fn are_hinted(text: &str) -> bool {
-        let mut hinted_or_matching = hinted(text);
-        hinted_or_matching.add(matching(text));
-        hinted_or_matching == hinted(text)
+        matching(text).0 & !hinted(text).0 == 0
     }
 
     /// As the rules say it: one after the other, whatever is hinted at.
@@ -346,6 +344,7 @@ mod tests {
             r#"["']?\s{0,2}[=:]"?"#,
             "[a-z?]?:?[a-z#]?@",
             "[a-z0-9]{1,40}",
+            secret(),
         ];
         proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
     }

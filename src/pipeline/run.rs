@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     backoff::Backoff,
-    event::{Decoder, Event, Refusal, brought_near},
+    event::{Decoder, Event, Refusal, prefetched},
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
     store::{
@@ -342,7 +342,7 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         let fates = &mut reckoning.fates;
         let folded = trace.timed(&self.counts, Station::Fold, async {
             let mut fold = BatchFold::new(&self.aggregators, standing);
-            let events = brought_near(&events, |event| event).copied();
+            let events = prefetched(&events, |event| event).copied();
             match fates {
                 None => events.for_each(|event| fold.push(event)),
                 Some(fates) => fates.extend(events.map(|event| fold.push_telling(event))),

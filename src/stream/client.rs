@@ -19,6 +19,8 @@ use crate::config::KafkaConfig;
 pub(crate) fn base(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("client.id", "sessionfold");
+    // librdkafka would add to histograms for the brokers all the time. The service has its own figures.
+    client.set("enable.metrics.push", "false");
     for (property, value) in &config.client {
         client.set(property, value.expose());
     }

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Settings unless the user has others.
-const PREFERRED: [(&str, &str); 8] = [
+const PREFERRED: [(&str, &str); 7] = [
     // Keeps a partition number of all topics, and so a session, with one member.
     ("partition.assignment.strategy", "range"),
     // What librdkafka fetches ahead of each partition lies in memory, until its turn comes.
@@ -30,9 +30,6 @@ const PREFERRED: [(&str, &str); 8] = [
     // comes it is asked 40 times a second.
     ("fetch.wait.max.ms", "25"),
     ("allow.auto.create.topics", "false"),
-    // Figures for the brokers, of which the service has its own for everybody: librdkafka takes a lock for them with each
-    // record.
-    ("enable.metrics.push", "false"),
 ];
 
 /// From how many bytes on librdkafka fetches no more of a partition.

@@ -19,6 +19,7 @@ mod log_times;
 mod member;
 mod messages;
 mod options;
+mod order;
 mod outbox_producer;
 mod pace;
 mod patience;

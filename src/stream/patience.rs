@@ -1,5 +1,5 @@
-//! How long the others wait for a partition that is behind them in time, and of which nothing is there to be read: it is
-//! being fetched. Else they would run hours ahead of it within a few milliseconds.
+//! How long the others of its number wait for a partition that is behind them in time, and of which nothing is there to be
+//! read: it is being fetched. Else they would run hours ahead of it within a few milliseconds.
 
 use std::time::{Duration, Instant};
 

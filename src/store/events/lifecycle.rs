@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, postgres::PgRow};
 
 use crate::{
-    event::{Body, Count, DurationSeconds, EndReason, Ended, Event, HookSource, Started, Text, brought_near},
+    event::{Body, Count, DurationSeconds, EndReason, Ended, Event, HookSource, Started, Text, prefetched},
     store::{
         copy::{RowWriter, copy_in, pays},
         error::StoreError,
@@ -134,7 +134,7 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -
 }
 
 async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    let own = brought_near(rows, |row| row.event)
+    let own = prefetched(rows, |row| row.event)
         .filter_map(|new| lifecycle(new.event).map(|(started, ended)| (new, started, ended)));
     copy_in(connection, COPY, own, |row, (new, started, ended)| {
         new.write_common(row);

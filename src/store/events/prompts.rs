@@ -4,7 +4,7 @@ use sqlx::{PgConnection, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
-    event::{Body, Count, Event, Prompt, RedactedText, brought_near},
+    event::{Body, Count, Event, Prompt, RedactedText, prefetched},
     store::{
         copy::{RowWriter, copy_in, pays},
         error::StoreError,
@@ -99,7 +99,7 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -
 }
 
 async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    let own = brought_near(rows, |row| row.event).filter_map(|new| match &new.event.body {
+    let own = prefetched(rows, |row| row.event).filter_map(|new| match &new.event.body {
         Body::Prompt(prompt) => Some((new, prompt)),
         _ => None,
     });

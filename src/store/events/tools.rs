@@ -4,7 +4,7 @@ use sqlx::{PgConnection, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
-    event::{Body, DurationMs, Event, RedactedText, Tool, ToolName, brought_near},
+    event::{Body, DurationMs, Event, RedactedText, Tool, ToolName, prefetched},
     store::{
         copy::{RowWriter, copy_in, pays},
         error::StoreError,
@@ -109,7 +109,7 @@ pub(super) async fn insert(connection: &mut PgConnection, rows: &[NewRow<'_>]) -
 }
 
 async fn copy(connection: &mut PgConnection, rows: &[NewRow<'_>]) -> Result<(), StoreError> {
-    let own = brought_near(rows, |row| row.event).filter_map(|new| match &new.event.body {
+    let own = prefetched(rows, |row| row.event).filter_map(|new| match &new.event.body {
         Body::Tool(tool) => Some((new, tool)),
         _ => None,
     });

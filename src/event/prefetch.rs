@@ -1,31 +1,31 @@
-//! Events that lie all over the memory, and were written by another thread.
+//! Prefetching the texts of events, which lie all over the memory and were written by another thread.
 
 use super::{Body, Event};
 
-/// How many events are looked at together.
+/// How many events' texts are fetched at once.
 const TOGETHER: usize = 16;
 
-/// Walks through these, whose events' texts are wanted. Before their turn a few at a time are looked at, so that the
+/// Walks through these, whose events' texts are wanted. Those of the next few are touched before their turn, so that the
 /// processor waits for the memory of all of them at once, and not for one after the other.
-pub(crate) fn brought_near<'i, T>(items: &'i [T], event: impl Fn(&'i T) -> &'i Event) -> impl Iterator<Item = &'i T> {
+pub(crate) fn prefetched<'i, T>(items: &'i [T], event: impl Fn(&'i T) -> &'i Event) -> impl Iterator<Item = &'i T> {
     items.chunks(TOGETHER).flat_map(move |few| {
-        look_at(few.iter().map(&event));
+        touch(few.iter().map(&event));
         few
     })
 }
 
-/// Reads where each text begins and ends.
-fn look_at<'e>(events: impl Iterator<Item = &'e Event>) {
+/// Reads the first and the last byte of each text.
+fn touch<'e>(events: impl Iterator<Item = &'e Event>) {
     let ends = |text: &str| {
         let bytes = text.as_bytes();
         Some(bytes.first()?.wrapping_add(*bytes.last()?))
     };
-    // Nothing depends on the sum; made without it, the looks would be left out.
+    // The compiler leaves out what is read for nothing.
     let sum = events.flat_map(texts).flatten().filter_map(ends).fold(0, u8::wrapping_add);
     std::hint::black_box(sum);
 }
 
-/// Those that may lie outside of the event.
+/// Those that usually lie outside of the event.
 fn texts(event: &Event) -> [Option<&str>; 3] {
     let [first, second] = match &event.body {
         Body::Started(started) => {
@@ -70,7 +70,7 @@ mod tests {
         let event = event();
         for len in [0, 1, TOGETHER - 1, TOGETHER, TOGETHER + 1, 3 * TOGETHER + 5] {
             let places: Vec<usize> = (0..len).collect();
-            let walked: Vec<usize> = brought_near(&places, |_| &event).copied().collect();
+            let walked: Vec<usize> = prefetched(&places, |_| &event).copied().collect();
             assert_eq!(walked, places);
         }
     }
