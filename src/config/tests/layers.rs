@@ -31,7 +31,7 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(config.events.max_value_bytes.get(), 1_048_576);
     assert!(config.events.ignore.is_empty());
     assert_eq!(config.batch.max_events.get(), 48_000);
-    assert_eq!(config.batch.max_wait, Duration::from_millis(10));
+    assert_eq!(config.batch.max_wait, Duration::from_millis(5));
     assert_eq!(config.batch.max_bytes.get(), 33_554_432);
     assert_eq!((config.http.listen, &config.http.token), (None, &None));
     assert_eq!((config.health.interval, config.health.timeout), (Duration::from_secs(300), Duration::from_secs(30)));
