@@ -76,8 +76,17 @@ impl Rig {
 
     /// Has all that is dirty written, so that no measurement pays for what another has left.
     pub async fn checkpoint(&self) -> Result<()> {
+        self.maintain("CHECKPOINT").await
+    }
+
+    /// Vacuums all tables, for the same reason.
+    pub async fn vacuum(&self) -> Result<()> {
+        self.maintain("VACUUM (ANALYZE)").await
+    }
+
+    async fn maintain(&self, statement: &str) -> Result<()> {
         let mut connection = self.connect().await?;
-        execute(&mut connection, "CHECKPOINT".to_owned()).await?;
+        execute(&mut connection, statement.to_owned()).await?;
         Ok(connection.close().await?)
     }
 
