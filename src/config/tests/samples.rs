@@ -39,7 +39,7 @@ fn the_example_is_accepted() {
             .unwrap();
     assert_eq!(config.kafka.client["security.protocol"].expose(), "SASL_SSL");
     assert_eq!(config.kafka.client["session.timeout.ms"].expose(), "45000");
-    assert_eq!(config.batch.max_events.get(), 50_000);
+    assert_eq!(config.batch.max_events.get(), 100_000);
 }
 
 #[test]
