@@ -16,6 +16,8 @@ mod number;
 mod prefetch;
 mod redact;
 mod refusal;
+#[cfg(test)]
+pub(crate) mod samples;
 mod text;
 mod time;
 

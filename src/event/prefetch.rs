@@ -42,32 +42,17 @@ fn texts(event: &Event) -> [Option<&str>; 3] {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
-    use crate::event::{Count, EndReason, Ended, EventTime, RedactedText, SessionId};
+    use crate::event::{Count, EndReason, Ended, samples};
 
     use super::*;
 
-    fn event() -> Event {
-        Event {
-            session_id: SessionId::parse("s").unwrap(),
-            entity_id: Uuid::nil(),
-            correlation_id: Uuid::nil(),
-            causation_id: Uuid::nil(),
-            emitted_at: EventTime::parse("2026-03-01T00:00:00Z").unwrap(),
-            task_id: None,
-            action_description: RedactedText::of(""),
-            body: Body::Ended(Ended {
-                reason: EndReason::Other,
-                duration_seconds: None,
-                tools_used_count: Count::new(0).unwrap(),
-            }),
-        }
-    }
-
     #[test]
     fn all_are_walked_through_in_their_order() {
-        let event = event();
+        let tools_used_count = Count::new(0).unwrap();
+        let event = samples::event(
+            "s",
+            Body::Ended(Ended { reason: EndReason::Other, duration_seconds: None, tools_used_count }),
+        );
         for len in [0, 1, TOGETHER - 1, TOGETHER, TOGETHER + 1, 3 * TOGETHER + 5] {
             let places: Vec<usize> = (0..len).collect();
             let walked: Vec<usize> = prefetched(&places, |_| &event).copied().collect();

@@ -181,28 +181,22 @@ mod tests {
     use uuid::Uuid;
 
     use crate::{
-        event::{Body, Count, EventTime, Prompt, RedactedText},
+        event::{Body, Count, Prompt, RedactedText, samples},
         fold::Convergent,
     };
 
     use super::*;
 
     fn prompt(session: &str, id: u128) -> Event {
-        Event {
-            session_id: SessionId::parse(session).unwrap(),
-            entity_id: Uuid::nil(),
-            correlation_id: Uuid::nil(),
-            causation_id: Uuid::nil(),
-            emitted_at: EventTime::parse("2026-03-01T00:00:00Z").unwrap(),
-            task_id: None,
-            action_description: RedactedText::of(""),
-            body: Body::Prompt(Prompt {
+        samples::event(
+            session,
+            Body::Prompt(Prompt {
                 prompt_id: Uuid::from_u128(id),
                 prompt_preview: RedactedText::of(""),
                 prompt_length: Count::new(0).unwrap(),
                 detected_intent: None,
             }),
-        }
+        )
     }
 
     #[test]

@@ -227,7 +227,7 @@ mod tests {
     use uuid::Uuid;
 
     use crate::{
-        event::{Body, EventTime, HookSource, RedactedText, Started, Text, Tool, ToolName},
+        event::{Body, HookSource, Started, Text, Tool, ToolName, samples},
         fold::{BatchFold, Convergent, ConvergentState, Status, Version},
     };
 
@@ -243,16 +243,7 @@ mod tests {
             duration_ms: None,
             summary: None,
         });
-        Event {
-            session_id: SessionId::parse(session).unwrap(),
-            entity_id: Uuid::nil(),
-            correlation_id: Uuid::nil(),
-            causation_id: Uuid::nil(),
-            emitted_at: EventTime::parse("2026-03-01T00:00:00Z").unwrap(),
-            task_id: None,
-            action_description: RedactedText::of(""),
-            body,
-        }
+        samples::event(session, body)
     }
 
     /// Goes the way of a batch that commits: what it wanted, and then what it changed is put back.

@@ -254,7 +254,7 @@ mod tests {
     use uuid::Uuid;
 
     use crate::{
-        event::{Body, EventTime, RedactedText, SessionId, Tool, ToolName},
+        event::{Body, Tool, ToolName, samples},
         stream::Leases,
     };
 
@@ -268,16 +268,7 @@ mod tests {
             duration_ms: None,
             summary: None,
         });
-        Event {
-            session_id: SessionId::parse("s").unwrap(),
-            entity_id: Uuid::nil(),
-            correlation_id: Uuid::nil(),
-            causation_id: Uuid::nil(),
-            emitted_at: EventTime::parse("2026-03-01T00:00:00Z").unwrap(),
-            task_id: None,
-            action_description: RedactedText::of(""),
-            body,
-        }
+        samples::event("s", body)
     }
 
     fn event_without_record() -> Content {

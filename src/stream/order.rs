@@ -88,15 +88,9 @@ pub(super) enum By {
 }
 
 impl By {
-    /// Whether a turn is over. Before it the partition had been read to `begun`, now to `read_to`.
-    pub(super) fn is_over(
-        self,
-        taken: usize,
-        short: usize,
-        begun: Option<RecordTimestamp>,
-        read_to: Option<RecordTimestamp>,
-    ) -> bool {
-        let is_short = begun.is_none() || matches!(self, By::Time(Some(next)) if read_to > Some(next));
+    /// Whether a turn is over. `is_first` says that nothing of the partition had been read before it.
+    pub(super) fn is_over(self, is_first: bool, taken: usize, short: usize, read_to: Option<RecordTimestamp>) -> bool {
+        let is_short = is_first || matches!(self, By::Time(Some(next)) if read_to > Some(next));
         taken >= if is_short { short } else { LONG_TURN }
     }
 }
@@ -200,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_turn_by_time_has_a_few_records_and_more_while_nobody_else_is_further_behind() {
-        let is_over = |by: By, taken, read_to| by.is_over(taken, SHORT_TURN, time(6), time(read_to));
+        let is_over = |by: By, taken, read_to| by.is_over(false, taken, SHORT_TURN, time(read_to));
         assert!(!is_over(by_time(12), SHORT_TURN - 1, 13));
         assert!(is_over(by_time(12), SHORT_TURN, 13));
         assert!(!is_over(by_time(12), LONG_TURN - 1, 12));
@@ -214,8 +208,8 @@ mod tests {
     #[test]
     fn a_first_turn_is_short_whyever_it_came() {
         for by in [By::Time(None), by_time(12), By::Share, By::Wait] {
-            assert!(!by.is_over(SHORT_TURN - 1, SHORT_TURN, None, time(6)));
-            assert!(by.is_over(SHORT_TURN, SHORT_TURN, None, time(6)));
+            assert!(!by.is_over(true, SHORT_TURN - 1, SHORT_TURN, time(6)));
+            assert!(by.is_over(true, SHORT_TURN, SHORT_TURN, time(6)));
         }
     }
 

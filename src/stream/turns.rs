@@ -176,7 +176,8 @@ impl Queue {
 impl Turn<'_> {
     /// The next message, if there is one and the turn isn't over. `read_to` is the time of the last record before.
     pub(super) fn take(&mut self, read_to: Option<RecordTimestamp>) -> Option<KafkaResult<BorrowedMessage<'_>>> {
-        if self.by.is_over(self.taken, self.short, self.queue.place.read_to, read_to) {
+        let is_first = self.queue.place.read_to.is_none();
+        if self.by.is_over(is_first, self.taken, self.short, read_to) {
             return None;
         }
         let mut without_message = Behind::Nothing;
