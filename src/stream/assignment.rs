@@ -148,14 +148,14 @@ impl Poller {
     }
 
     /// None where it isn't known, or there is no group.
-    fn share(&self) -> Option<Share> {
-        let topics = self.group_topics.as_ref()?;
+    pub(super) fn share(&self) -> Option<Share> {
+        let topics = &self.group.as_ref()?.topics;
         self.progress.beat();
         let held = self.consumer.context().all_granted().len();
         match count_partitions(&self.consumer, topics, COUNT) {
             Ok(of_all) => Some(Share { held, of_all }),
             Err(error) => {
-                tracing::info!(%error, "how many partitions there are isn't known: all lanes are used");
+                tracing::info!(%error, "how many partitions the topics have isn't known");
                 None
             }
         }

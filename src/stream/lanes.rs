@@ -47,6 +47,10 @@ pub(super) struct Share {
 }
 
 impl Share {
+    pub(super) fn is_all(self) -> bool {
+        self.held >= self.of_all
+    }
+
     /// As great a part of this number, to the nearest whole one that isn't zero.
     fn of(self, number: usize) -> usize {
         let Self { held, of_all } = self;

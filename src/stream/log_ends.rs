@@ -1,10 +1,10 @@
 //! What Kafka itself says of partitions: where their logs begin and end, and what the group committed. Reads only, and
 //! joins no group.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use rdkafka::{
-    Offset, TopicPartitionList,
+    Offset,
     consumer::{BaseConsumer, Consumer},
 };
 
@@ -13,7 +13,7 @@ use crate::{
     record::{NextOffset, TopicPartition},
 };
 
-use super::{client, client::LogToTracing, error::StreamError, log_places::exact_log_ends};
+use super::{client, client::LogToTracing, error::StreamError, log_places::exact_log_ends, poller::list};
 
 /// One partition as Kafka knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,14 @@ pub struct LogEnds {
     pub latest: NextOffset,
     /// What the group committed to Kafka; it follows the checkpoint.
     pub committed: Option<NextOffset>,
+}
+
+impl LogEnds {
+    /// How many offsets are to be read from there on; of a partition that nobody has begun to read, all. None where that
+    /// is beyond the end.
+    pub fn left_from(&self, next: Option<NextOffset>) -> Option<u64> {
+        u64::try_from(self.latest.get() - next.unwrap_or(self.earliest).get()).ok()
+    }
 }
 
 /// What Kafka says of a partition, or why it doesn't.
@@ -44,9 +52,7 @@ pub fn log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<LogEnds>,
 /// If the broker doesn't answer.
 pub fn known_log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<KnownLogEnds>, StreamError> {
     let described = super::topics::describe_topics(config, &config.topics, timeout)?;
-    let mut settings = client::consumer(config, &[]);
-    settings.set("group.id", &config.group_id).set("enable.auto.commit", "false");
-    let consumer: BaseConsumer<LogToTracing> = settings.create_with_context(LogToTracing::default())?;
+    let onlooker = onlooker(config)?;
     let partitions: Vec<TopicPartition> = described
         .into_iter()
         .flat_map(|(topic, count)| {
@@ -54,18 +60,10 @@ pub fn known_log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<Kno
             numbers.map(move |number| TopicPartition::new(topic.as_str(), number))
         })
         .collect();
-    let mut asked = TopicPartitionList::new();
-    for partition in &partitions {
-        asked.add_partition(&partition.topic, partition.partition);
-    }
-    let committed = consumer.committed_offsets(asked, timeout)?;
+    let committed = committed_offsets(&onlooker, &partitions, timeout)?;
     let ends = |partition: TopicPartition| {
-        let (low, high) = consumer.fetch_watermarks(&partition.topic, partition.partition, timeout)?;
-        let committed =
-            match committed.find_partition(&partition.topic, partition.partition).map(|found| found.offset()) {
-                Some(Offset::Offset(offset)) => Some(NextOffset::new(offset)),
-                _ => None,
-            };
+        let (low, high) = onlooker.fetch_watermarks(&partition.topic, partition.partition, timeout)?;
+        let committed = committed.get(&partition).copied();
         Ok::<_, StreamError>(LogEnds {
             partition,
             earliest: NextOffset::new(low),
@@ -82,4 +80,26 @@ pub fn known_log_ends(config: &KafkaConfig, timeout: Duration) -> Result<Vec<Kno
         }
     }
     Ok(known)
+}
+
+/// A client that may be asked for the group's offsets, and isn't of it.
+pub(super) fn onlooker(config: &KafkaConfig) -> Result<BaseConsumer<LogToTracing>, StreamError> {
+    let mut settings = client::consumer(config, &[]);
+    settings.set("group.id", &config.group_id).set("enable.auto.commit", "false");
+    Ok(settings.create_with_context(LogToTracing::default())?)
+}
+
+/// What the group has committed of these partitions; those of which nothing is are left out. Blocks.
+pub(super) fn committed_offsets(
+    onlooker: &BaseConsumer<LogToTracing>,
+    partitions: &[TopicPartition],
+    timeout: Duration,
+) -> Result<HashMap<TopicPartition, NextOffset>, StreamError> {
+    let committed = onlooker.committed_offsets(list(partitions), timeout)?;
+    let offset =
+        |partition: &TopicPartition| match committed.find_partition(&partition.topic, partition.partition)?.offset() {
+            Offset::Offset(offset) => Some((partition.clone(), NextOffset::new(offset))),
+            _ => None,
+        };
+    Ok(partitions.iter().filter_map(offset).collect())
 }

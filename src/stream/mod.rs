@@ -8,6 +8,7 @@ mod consumer;
 mod error;
 mod generated;
 mod group;
+mod group_drain;
 mod headers;
 mod items;
 mod lanes;

@@ -21,6 +21,7 @@ use rdkafka::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
+    config::KafkaConfig,
     event::Decoder,
     record::{NextOffset, RecordOffset, TopicPartition},
     store::Committed,
@@ -30,6 +31,7 @@ use super::{
     alarm::Alarm,
     batch::{Content, Item},
     error::StreamError,
+    group_drain::{GroupDrain, GroupStanding},
     lanes::{HandOver, Lanes},
     lease::Leases,
     member,
@@ -60,8 +62,10 @@ pub(super) struct Poller {
     pub(super) queues: Queues,
     pub(super) decoder: Decoder,
     until: Until,
-    /// What the group reads, whose offsets follow the checkpoints. None where there is no group.
-    pub(super) group_topics: Option<Vec<String>>,
+    /// The group, whose offsets follow the checkpoints. None where there is none.
+    pub(super) group: Option<KafkaConfig>,
+    /// Begun where a drain has read its own partitions, and others have some, too.
+    pub(super) group_drain: Option<GroupDrain>,
     /// Whether the record of every event is kept.
     pub(super) keep_records: bool,
     /// Before which offset the records of events are kept anyway.
@@ -104,8 +108,8 @@ impl Poller {
         let callbacks = Callbacks::new(Arc::clone(&leases), notices.clone());
         let consumer = Arc::new(member::join(&options, callbacks)?);
         let most_fetched_ahead = member::most_fetched_ahead(&options.kafka);
-        let (group_topics, ranges) = match options.membership {
-            Membership::Group => (Some(options.kafka.topics), Vec::new()),
+        let (group, ranges) = match options.membership {
+            Membership::Group => (Some(options.kafka), Vec::new()),
             Membership::Alone(ranges) => (None, ranges),
         };
         Ok(Self {
@@ -113,7 +117,8 @@ impl Poller {
             queues: Queues::default(),
             decoder: options.decoder,
             until: options.until,
-            group_topics,
+            group,
+            group_drain: None,
             keep_records: options.keep_records,
             kept_before: HashMap::new(),
             ends: ranges.into_iter().map(|range| (range.partition, range.to)).collect(),
@@ -154,16 +159,23 @@ impl Poller {
     }
 
     fn is_done_reading(&mut self) -> bool {
-        self.stop.load(Ordering::Relaxed) || (self.until == Until::Drained && self.is_drained())
+        self.stop.load(Ordering::Relaxed) || (self.until == Until::Drained && self.is_done_draining())
     }
 
-    /// The group has answered, and everything that it gave us was read to its end and committed.
-    fn is_drained(&mut self) -> bool {
+    fn is_done_draining(&mut self) -> bool {
         if !self.lanes.is_empty() || !self.lanes.is_nothing_in_flight() {
             return false;
         }
         // A batch may have ended in a fence, by which its partitions start anew: that is heard before the end is judged.
         self.obey_commands();
+        // Whoever has left before us has begun a rebalance, which brings nothing that there is to drain.
+        let is_rebalancing = self.consumer.context().granted().is_none();
+        (is_rebalancing && self.group_standing() == Some(GroupStanding::Drained))
+            || (self.is_drained() && self.may_leave_the_group())
+    }
+
+    /// The group has answered, and everything that it gave us was read to its end.
+    fn is_drained(&self) -> bool {
         self.alarm.is_none()
             && self.consumer.context().granted() == Some(self.readings.len())
             && self.readings.values().all(|reading| reading.is_halted() || reading.is_at_end())
@@ -342,7 +354,7 @@ impl Poller {
     /// Kafka's offsets follow the checkpoints, without being waited for: nothing depends on them. Leaving the group waits
     /// for the answers that are still out.
     fn commit(&self, committed: &Committed) {
-        if self.group_topics.is_none() {
+        if self.group.is_none() {
             return;
         }
         let mut list = TopicPartitionList::new();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sessionfold::generate::GeneratedRecord;
+
 use crate::{
     convergence::sent_three_times,
     crashes::committed_records,
@@ -61,6 +63,36 @@ async fn two_instances_that_drain_at_once_share_the_work() {
         assert!(instance.wait(PATIENCE).await.success());
     }
     assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+}
+
+/// Two that drain 30,000 records, of which the second is slow: it commits so many at a time. The first has read its part.
+async fn drained_beside_a_slow_one(most_at_a_time: &str) -> (Deployment, Vec<GeneratedRecord>, [Instance; 2]) {
+    let mut deployment = Deployment::new(4).await;
+    let sent = sent_three_times(10_000, 16);
+    deployment.send(&sent).await;
+    let first = Instance::start(&deployment, &["run", "--drain"]);
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", most_at_a_time);
+    let slow = Instance::start(&deployment, &["run", "--drain"]);
+    let has_drained = async || first.said("staying in the group until the others are") == 1;
+    until("the first has drained its partitions", PATIENCE, has_drained).await;
+    (deployment, sent, [first, slow])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_drained_its_partitions_first_stays_in_the_group_until_the_others_have() {
+    let (deployment, sent, [mut first, mut slow]) = drained_beside_a_slow_one("5").await;
+    assert!(first.wait(PATIENCE).await.success());
+    assert_eq!(committed_records(&mut deployment.connect().await).await, sent.len() as u64);
+    assert!(slow.wait(PATIENCE).await.success());
+    assert_eq!(slow.said("partitions assigned"), 1, "{}", slow.log());
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_waits_for_the_others_is_stopped_like_any() {
+    let (deployment, sent, [mut first, _slow]) = drained_beside_a_slow_one("1").await;
+    first.stop().await;
+    assert!(committed_records(&mut deployment.connect().await).await < sent.len() as u64);
 }
 
 /// A partition number's batches go in the lane that the log names.

@@ -73,10 +73,8 @@ struct Row {
 
 impl Row {
     /// Offsets between the checkpoint and the end of the log: of a partition that nobody has begun to read, all.
-    fn lag(&self) -> Option<i64> {
-        let ends = self.ends.as_ref().ok()?;
-        let from = self.checkpoint.unwrap_or(ends.earliest);
-        Some(ends.latest.get() - from.get()).filter(|lag| *lag >= 0)
+    fn lag(&self) -> Option<u64> {
+        self.ends.as_ref().ok()?.left_from(self.checkpoint)
     }
 
     fn as_json(&self) -> Value {

@@ -91,9 +91,10 @@ pub(super) fn of_partitions(
 ) -> Vec<PartitionLag> {
     let of_partition = |(partition, ends): &(TopicPartition, Option<LogEnds>)| {
         let lag = ends.as_ref().map(|ends| {
-            let from = checkpoints.get(partition).copied().unwrap_or(ends.earliest);
-            let is_outside = from < ends.earliest || from > ends.latest;
-            (ends.latest.get().saturating_sub(from.get()).max(0).unsigned_abs(), is_outside)
+            let checkpoint = checkpoints.get(partition).copied();
+            let left = ends.left_from(checkpoint);
+            let is_outside = left.is_none() || checkpoint.is_some_and(|checkpoint| checkpoint < ends.earliest);
+            (left.unwrap_or(0), is_outside)
         });
         PartitionLag {
             topic: partition.topic.to_string(),
