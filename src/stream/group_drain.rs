@@ -2,9 +2,12 @@
 //! the group has handed out its partitions anew, and they may be in the middle of theirs.
 
 use std::{
-    collections::HashMap,
-    sync::mpsc::{Receiver, Sender, TryRecvError, channel},
-    thread,
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -28,23 +31,26 @@ const STANDSTILL: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(30);
 /// How long each answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the end of looking on is waited for where it isn't wanted any more.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
-/// How the group's drain stands.
+/// How the others' drain stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GroupStanding {
-    /// The others read.
+enum Standing {
     Reading,
-    /// The whole group has read what there was when this member had drained its partitions.
+    /// They have read what there was when this member had drained its partitions.
     Drained,
-    /// The others stand still or need too long, or nothing is known of them.
+    /// They stand still or need too long, or nothing is known of them.
     NotWorthWaiting,
 }
 
-/// Looks on, in a thread of its own, until the whole group has drained its partitions, or isn't worth waiting for.
+/// Looks on, in a thread of its own, until the others have drained their partitions, or aren't worth waiting for.
 pub(super) struct GroupDrain {
-    standing: GroupStanding,
-    /// The thread ends once this is gone.
-    news: Receiver<GroupStanding>,
+    begun: Instant,
+    standing: Standing,
+    /// None once it has ended, or where there could be none.
+    looking_on: Option<JoinHandle<Standing>>,
+    is_wanted: Arc<AtomicBool>,
 }
 
 impl Poller {
@@ -52,79 +58,94 @@ impl Poller {
     /// for.
     pub(super) fn may_leave_the_group(&mut self) -> bool {
         let Some(group) = &self.group else { return true };
-        if self.group_drain.is_none() {
-            if self.share().is_some_and(Share::is_all) {
-                return true;
-            }
-            tracing::info!("drained: staying in the group until the others are, too");
-            self.group_drain = Some(GroupDrain::begin(group.clone()));
+        // A static member's partitions stay its own for a while: nobody notices that it has left.
+        let is_static = group.client.contains_key("group.instance.id");
+        if self.group_drain.is_none() && (is_static || self.share().is_some_and(Share::is_all)) {
+            return true;
         }
-        self.group_standing() != Some(GroupStanding::Reading)
-    }
-
-    /// None while this member has not drained its own partitions.
-    pub(super) fn group_standing(&mut self) -> Option<GroupStanding> {
-        self.group_drain.as_mut().map(GroupDrain::standing)
+        let drain = self.group_drain.get_or_insert_with(|| {
+            tracing::info!("drained: staying in the group until the others are, too");
+            GroupDrain::begin(group.clone(), self.readings.keys().cloned().collect())
+        });
+        drain.standing() != Standing::Reading
     }
 }
 
 impl GroupDrain {
-    fn begin(config: KafkaConfig) -> Self {
-        let (sender, news) = channel();
+    /// `own` are drained.
+    fn begin(config: KafkaConfig, own: HashSet<TopicPartition>) -> Self {
+        let (begun, is_wanted) = (Instant::now(), Arc::new(AtomicBool::new(true)));
+        let still_wanted = Arc::clone(&is_wanted);
         let look_on = move || {
-            if let Err(error) = look_on(&config, &sender) {
+            look_on(&config, &own, &still_wanted).unwrap_or_else(|error| {
                 tracing::debug!(%error, "how far the others of the group are isn't known");
-            }
+                Standing::NotWorthWaiting
+            })
         };
-        if let Err(error) = thread::Builder::new().name("group-drain".to_owned()).spawn(look_on) {
-            tracing::debug!(%error, "nobody can look how far the others of the group are");
-        }
-        Self { standing: GroupStanding::Reading, news }
+        let looking_on = thread::Builder::new().name("group-drain".to_owned()).spawn(look_on);
+        let looking_on = looking_on
+            .inspect_err(|error| tracing::debug!(%error, "nobody can look how far the others of the group are"))
+            .ok();
+        let standing = if looking_on.is_some() { Standing::Reading } else { Standing::NotWorthWaiting };
+        Self { begun, standing, looking_on, is_wanted }
     }
 
-    fn standing(&mut self) -> GroupStanding {
-        loop {
-            match self.news.try_recv() {
-                Ok(standing) => self.standing = standing,
-                Err(TryRecvError::Disconnected) if self.standing == GroupStanding::Reading => {
-                    self.standing = GroupStanding::NotWorthWaiting;
-                }
-                Err(_) => return self.standing,
-            }
+    fn standing(&mut self) -> Standing {
+        if let Some(ended) = self.looking_on.take_if(|looking_on| looking_on.is_finished()) {
+            self.standing = ended.join().unwrap_or(Standing::NotWorthWaiting);
+        } else if self.standing == Standing::Reading && self.begun.elapsed() >= LONGEST {
+            self.standing = Standing::NotWorthWaiting;
+        }
+        self.standing
+    }
+}
+
+impl Drop for GroupDrain {
+    /// The thread has clients of its own, which should be gone before the program ends.
+    fn drop(&mut self) {
+        self.is_wanted.store(false, Ordering::Relaxed);
+        let Some(looking_on) = self.looking_on.take() else { return };
+        looking_on.thread().unpark();
+        let deadline = Instant::now() + ENDS_WITHIN;
+        while !looking_on.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
-fn look_on(config: &KafkaConfig, news: &Sender<GroupStanding>) -> Result<(), StreamError> {
-    let ends = log_ends(config, PATIENCE)?;
+fn look_on(
+    config: &KafkaConfig,
+    own: &HashSet<TopicPartition>,
+    is_wanted: &AtomicBool,
+) -> Result<Standing, StreamError> {
+    let ends =
+        log_ends(config, PATIENCE)?.into_iter().filter(|ends| !own.contains(&ends.partition)).collect::<Vec<_>>();
     let partitions: Vec<TopicPartition> = ends.iter().map(|ends| ends.partition.clone()).collect();
     let mut remaining = Remaining::of(ends, Instant::now());
     let onlooker = onlooker(config)?;
     loop {
         let standing = remaining.standing(&committed_offsets(&onlooker, &partitions, PATIENCE)?, Instant::now());
-        let is_wanted = news.send(standing).is_ok();
-        if standing != GroupStanding::Reading || !is_wanted {
-            return Ok(());
+        if standing != Standing::Reading || !is_wanted.load(Ordering::Relaxed) {
+            return Ok(standing);
         }
-        thread::sleep(INTERVAL);
+        thread::park_timeout(INTERVAL);
     }
 }
 
-/// What the group has yet to read of what there was.
+/// What the others have yet to read of what there was.
 struct Remaining {
     ends: Vec<LogEnds>,
-    begun: Instant,
-    /// In records, and when it last changed.
+    /// In offsets, and when it last changed.
     left: Option<u64>,
     changed_at: Instant,
 }
 
 impl Remaining {
     fn of(ends: Vec<LogEnds>, now: Instant) -> Self {
-        Self { ends, begun: now, left: None, changed_at: now }
+        Self { ends, left: None, changed_at: now }
     }
 
-    fn standing(&mut self, committed: &HashMap<TopicPartition, NextOffset>, now: Instant) -> GroupStanding {
+    fn standing(&mut self, committed: &HashMap<TopicPartition, NextOffset>, now: Instant) -> Standing {
         // Where more has come meanwhile, a partition may be beyond what was its end.
         let left_of = |ends: &LogEnds| ends.left_from(committed.get(&ends.partition).copied()).unwrap_or(0);
         let left = self.ends.iter().map(left_of).sum();
@@ -132,18 +153,18 @@ impl Remaining {
             (self.left, self.changed_at) = (Some(left), now);
         }
         if left == 0 {
-            GroupStanding::Drained
-        } else if now.duration_since(self.changed_at) < STANDSTILL && now.duration_since(self.begun) < LONGEST {
-            GroupStanding::Reading
+            Standing::Drained
+        } else if now.duration_since(self.changed_at) < STANDSTILL {
+            Standing::Reading
         } else {
-            GroupStanding::NotWorthWaiting
+            Standing::NotWorthWaiting
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{GroupStanding::*, *};
+    use super::{Standing::*, *};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -186,21 +207,34 @@ mod tests {
         assert_eq!(remaining.standing(&at([100, 20]), now + 2 * STANDSTILL - SECOND), NotWorthWaiting);
     }
 
-    #[test]
-    fn nobody_is_waited_for_for_ever() {
-        let now = Instant::now();
-        let mut remaining = remaining(now);
-        let mut standing = |second: u32| remaining.standing(&at([100, i64::from(second)]), now + second * SECOND);
-        assert!((0..30).all(|second| standing(second) == Reading));
-        assert_eq!(standing(30), NotWorthWaiting);
+    /// By a thread that looks on for as long as it is wanted.
+    fn drain(begun: Instant, look_on: impl FnOnce(&AtomicBool) -> Standing + Send + 'static) -> GroupDrain {
+        let is_wanted = Arc::new(AtomicBool::new(true));
+        let still_wanted = Arc::clone(&is_wanted);
+        let looking_on = Some(thread::spawn(move || look_on(&still_wanted)));
+        GroupDrain { begun, standing: Reading, looking_on, is_wanted }
+    }
+
+    fn for_ever(is_wanted: &AtomicBool) -> Standing {
+        while is_wanted.load(Ordering::Relaxed) {
+            thread::park();
+        }
+        Reading
     }
 
     #[test]
-    fn nobody_is_waited_for_of_whom_nothing_is_known() {
-        let (sender, news) = channel();
-        let mut drain = GroupDrain { standing: Reading, news };
-        assert_eq!(drain.standing(), Reading);
-        drop(sender);
+    fn nobody_is_waited_for_for_ever() {
+        let now = Instant::now();
+        assert_eq!(drain(now, for_ever).standing(), Reading);
+        assert_eq!(drain(now.checked_sub(LONGEST).unwrap(), for_ever).standing(), NotWorthWaiting);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_where_looking_on_has_panicked() {
+        let mut drain = drain(Instant::now(), |_| panic!("deliberately"));
+        while drain.standing() == Reading {
+            thread::yield_now();
+        }
         assert_eq!(drain.standing(), NotWorthWaiting);
     }
 }

@@ -31,7 +31,7 @@ use super::{
     alarm::Alarm,
     batch::{Content, Item},
     error::StreamError,
-    group_drain::{GroupDrain, GroupStanding},
+    group_drain::GroupDrain,
     lanes::{HandOver, Lanes},
     lease::Leases,
     member,
@@ -159,23 +159,17 @@ impl Poller {
     }
 
     fn is_done_reading(&mut self) -> bool {
-        self.stop.load(Ordering::Relaxed) || (self.until == Until::Drained && self.is_done_draining())
+        self.stop.load(Ordering::Relaxed)
+            || (self.until == Until::Drained && self.is_drained() && self.may_leave_the_group())
     }
 
-    fn is_done_draining(&mut self) -> bool {
+    /// The group has answered, and everything that it gave us was read to its end and committed.
+    fn is_drained(&mut self) -> bool {
         if !self.lanes.is_empty() || !self.lanes.is_nothing_in_flight() {
             return false;
         }
         // A batch may have ended in a fence, by which its partitions start anew: that is heard before the end is judged.
         self.obey_commands();
-        // Whoever has left before us has begun a rebalance, which brings nothing that there is to drain.
-        let is_rebalancing = self.consumer.context().granted().is_none();
-        (is_rebalancing && self.group_standing() == Some(GroupStanding::Drained))
-            || (self.is_drained() && self.may_leave_the_group())
-    }
-
-    /// The group has answered, and everything that it gave us was read to its end.
-    fn is_drained(&self) -> bool {
         self.alarm.is_none()
             && self.consumer.context().granted() == Some(self.readings.len())
             && self.readings.values().all(|reading| reading.is_halted() || reading.is_at_end())
