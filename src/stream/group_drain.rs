@@ -25,8 +25,8 @@ use super::{
 
 /// How often Kafka is asked how far the group is.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Whoever hasn't moved for so long isn't waited for. Longer than a rebalance takes as a rule.
-const STANDSTILL: Duration = Duration::from_secs(5);
+/// Nobody is waited for who has not moved for so long. Longer than a rebalance takes as a rule.
+const STANDSTILL: Duration = Duration::from_secs(10);
 /// Nor is anybody who needs longer: what leaving costs them is little beside it.
 const LONGEST: Duration = Duration::from_secs(30);
 /// How long each answer may take.
