@@ -17,6 +17,7 @@ use super::{
     error::StreamError,
     lanes::Share,
     lease::Lease,
+    log_ends::committed_offsets,
     messages::Notice,
     poller::{Poller, list},
     reading::Reading,
@@ -42,22 +43,19 @@ impl Poller {
 
     /// Kafka's committed offset, or the first offset of the log where there is none.
     fn ask_where_to_start(&self, leases: &[Lease]) -> Result<Vec<NextOffset>, KafkaError> {
-        let asked = list(leases.iter().map(Lease::partition));
-        let committed = self.consumer.committed_offsets(asked, LOCATE)?;
+        let committed = committed_offsets(&self.consumer, leases.iter().map(Lease::partition), LOCATE)?;
         let start = |lease: &Lease| {
             self.progress.beat();
             let TopicPartition { topic, partition } = lease.partition();
-            match committed.find_partition(topic, *partition).map(|element| element.offset()) {
-                Some(Offset::Offset(offset)) => {
-                    tracing::warn!(
-                        partition = %lease.partition(),
-                        offset,
-                        "no checkpoint: starting at Kafka's committed offset; earlier records are not in these tables"
-                    );
-                    Ok(NextOffset::new(offset))
-                }
-                _ => self.consumer.fetch_watermarks(topic, *partition, LOCATE).map(|(low, _)| NextOffset::new(low)),
-            }
+            let Some(offset) = committed.get(lease.partition()).copied() else {
+                return self.consumer.fetch_watermarks(topic, *partition, LOCATE).map(|(low, _)| NextOffset::new(low));
+            };
+            tracing::warn!(
+                partition = %lease.partition(),
+                offset = offset.get(),
+                "no checkpoint: starting at Kafka's committed offset; earlier records are not in these tables"
+            );
+            Ok(offset)
         };
         leases.iter().map(start).collect()
     }

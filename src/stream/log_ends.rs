@@ -5,7 +5,8 @@ use std::{collections::HashMap, time::Duration};
 
 use rdkafka::{
     Offset,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaResult,
 };
 
 use crate::{
@@ -90,16 +91,17 @@ pub(super) fn onlooker(config: &KafkaConfig) -> Result<BaseConsumer<LogToTracing
 }
 
 /// What the group has committed of these partitions; those of which nothing is are left out. Blocks.
-pub(super) fn committed_offsets(
-    onlooker: &BaseConsumer<LogToTracing>,
-    partitions: &[TopicPartition],
+pub(super) fn committed_offsets<'p, C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: impl IntoIterator<Item = &'p TopicPartition, IntoIter: Clone>,
     timeout: Duration,
-) -> Result<HashMap<TopicPartition, NextOffset>, StreamError> {
-    let committed = onlooker.committed_offsets(list(partitions), timeout)?;
+) -> KafkaResult<HashMap<TopicPartition, NextOffset>> {
+    let partitions = partitions.into_iter();
+    let committed = consumer.committed_offsets(list(partitions.clone()), timeout)?;
     let offset =
         |partition: &TopicPartition| match committed.find_partition(&partition.topic, partition.partition)?.offset() {
             Offset::Offset(offset) => Some((partition.clone(), NextOffset::new(offset))),
             _ => None,
         };
-    Ok(partitions.iter().filter_map(offset).collect())
+    Ok(partitions.filter_map(offset).collect())
 }
