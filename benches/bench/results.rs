@@ -54,7 +54,7 @@ pub fn to_json(options: &Options, machine: Value, rounds: Option<&Rounds>, laten
 
 pub fn settings(options: &Options) -> Value {
     json!({
-        "records": options.records, "rounds": options.rounds, "batch": options.batch, "set": options.set,
+        "records": options.records(), "rounds": options.rounds, "batch": options.batch, "set": options.set,
         "instances": options.instances, "naive_records": options.naive_records, "rate": options.rate,
         "latency_seconds": options.latency_seconds,
     })

@@ -60,9 +60,9 @@ impl<'r> Bench<'r> {
     async fn prepare(rig: &'r Rig, options: &'r Options) -> Result<Self> {
         let topics = Topics::new("bench");
         let config = rig.common_config(&topics)?;
-        println!("sending {} records …", options.records);
+        println!("sending {} records …", options.records());
         topics.create(&config.kafka).await?;
-        topics.send(&config.kafka, options.records, 1).await?;
+        topics.send(&config.kafka, options.records(), 1).await?;
         let mut bench = Self {
             rig,
             options,
@@ -75,7 +75,7 @@ impl<'r> Bench<'r> {
         };
         if options.wants(Subject::Fold) || options.wants(Subject::Naive) {
             let (brokers, topics) = (rig.brokers(), &bench.topics);
-            bench.kept = tokio::task::block_in_place(|| backlog::keep(&brokers, topics, options.records))?;
+            bench.kept = tokio::task::block_in_place(|| backlog::keep(&brokers, topics, options.records()))?;
         }
         if options.wants(Subject::Copy) || options.wants(Subject::Drain) {
             println!("draining once, not measured: for the rows to copy, and so that the first round isn't cold …");
@@ -93,7 +93,7 @@ impl<'r> Bench<'r> {
     }
 
     async fn measure(&mut self, subject: Subject, drains: &mut Vec<Drained>) -> Result<Measured> {
-        let (rig, topics, records) = (self.rig, &self.topics, self.options.records);
+        let (rig, topics, records) = (self.rig, &self.topics, self.options.records());
         match subject {
             Subject::Kafka => {
                 rig.settle().await?;
@@ -128,7 +128,7 @@ impl<'r> Bench<'r> {
     async fn drain(&mut self) -> Result<(Place, Drained)> {
         let place = self.rig.fresh_place(&self.topics).await?;
         let processes = Processes::of(self.options.instances);
-        let drained = drain::drain(self.rig, &place, processes, self.options.records).await?;
+        let drained = drain::drain(self.rig, &place, processes, self.options.records()).await?;
         self.first_counts.check(&mut self.rig.connect_to(&place).await?).await?;
         Ok((place, drained))
     }

@@ -24,10 +24,10 @@ type Round = BTreeMap<u32, Measured>;
 pub async fn run(rig: &Rig, options: &Options) -> Result<Value> {
     let topics = Topics::new("scaling");
     let config = rig.common_config(&topics)?;
-    println!("sending {} records …", options.records);
+    println!("sending {} records …", options.records());
     topics.create(&config.kafka).await?;
-    topics.send(&config.kafka, options.records, 1).await?;
-    let mut scaling = Scaling { rig, topics, records: options.records, first_counts: FirstCounts::default() };
+    topics.send(&config.kafka, options.records(), 1).await?;
+    let mut scaling = Scaling { rig, topics, records: options.records(), first_counts: FirstCounts::default() };
     println!("draining once, not measured …");
     scaling.drain(1).await?;
 
