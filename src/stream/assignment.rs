@@ -186,7 +186,7 @@ impl Poller {
     }
 
     pub(super) fn renew(&mut self, decoder: Decoder, keep_records: bool) {
-        (self.decoder, self.keep_records) = (decoder, keep_records);
+        self.intake.renew(decoder, keep_records);
         self.give_up_halted();
         self.grant_anew(self.consumer.context().all_granted());
     }

@@ -12,26 +12,23 @@ use std::{
 };
 
 use rdkafka::{
-    Message, Offset, Statistics, TopicPartitionList,
+    Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
-    message::BorrowedMessage,
-    statistics::{Broker, Partition},
 };
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     config::KafkaConfig,
-    event::Decoder,
-    record::{NextOffset, RecordOffset, TopicPartition},
+    record::{NextOffset, TopicPartition},
     store::Committed,
 };
 
 use super::{
     alarm::Alarm,
-    batch::{Content, Item},
     error::StreamError,
     group_drain::GroupDrain,
+    intake::Intake,
     lanes::{HandOver, Lanes},
     lease::Leases,
     member,
@@ -41,9 +38,7 @@ use super::{
     progress::ReadProgress,
     reading::Reading,
     rebalance::Callbacks,
-    standing::{BrokerStanding, PartitionStanding, ReadStanding},
     turns::Queues,
-    wire,
 };
 
 /// How long a turn waits for a record, and so how long a command or a rebalance may wait for its own.
@@ -60,23 +55,21 @@ pub(super) struct Poller {
     pub(super) consumer: Arc<BaseConsumer<Callbacks>>,
     /// Their messages borrow the consumer, which lives as long as one of them.
     pub(super) queues: Queues,
-    pub(super) decoder: Decoder,
+    pub(super) intake: Intake,
     until: Until,
     /// The group, whose offsets follow the checkpoints. None where there is none.
     pub(super) group: Option<KafkaConfig>,
     /// Begun where a drain has read its own partitions, and others have some, too.
     pub(super) group_drain: Option<GroupDrain>,
-    /// Whether the record of every event is kept.
-    pub(super) keep_records: bool,
     /// Before which offset the records of events are kept anyway.
     pub(super) kept_before: HashMap<TopicPartition, NextOffset>,
     /// Where reading ends, where it isn't the log's end.
     pub(super) ends: HashMap<TopicPartition, NextOffset>,
     /// In bytes, of each partition.
-    most_fetched_ahead: u64,
+    pub(super) most_fetched_ahead: u64,
     pace: Option<Pace>,
     /// The pace kept records waiting since the last statistics.
-    held_back: bool,
+    pub(super) held_back: bool,
     pub(super) lanes: Lanes,
     pub(super) readings: HashMap<TopicPartition, Reading>,
     notices: UnboundedSender<Notice>,
@@ -115,11 +108,10 @@ impl Poller {
         Ok(Self {
             consumer,
             queues: Queues::default(),
-            decoder: options.decoder,
+            intake: Intake::new(options.decoder, options.keep_records, Arc::clone(&progress)),
             until: options.until,
             group,
             group_drain: None,
-            keep_records: options.keep_records,
             kept_before: HashMap::new(),
             ends: ranges.into_iter().map(|range| (range.partition, range.to)).collect(),
             most_fetched_ahead,
@@ -250,8 +242,7 @@ impl Poller {
             Some(Ok(message)) => {
                 let partition = TopicPartition::new(message.topic(), message.partition());
                 if let Some(reading) = self.readings.get_mut(&partition) {
-                    let now = Instant::now();
-                    receive(&message, reading, &mut self.lanes, &self.decoder, self.keep_records, &self.progress, now);
+                    self.intake.receive(&message, reading, &mut self.lanes, Instant::now());
                 }
                 true
             }
@@ -280,15 +271,7 @@ impl Poller {
             while is_room(&self.lanes, taken) {
                 match turn.take(reading.last_record_at()) {
                     Some(Ok(message)) => {
-                        receive(
-                            &message,
-                            reading,
-                            &mut self.lanes,
-                            &self.decoder,
-                            self.keep_records,
-                            &self.progress,
-                            since,
-                        );
+                        self.intake.receive(&message, reading, &mut self.lanes, since);
                     }
                     Some(Err(refused)) => {
                         error = Some(refused);
@@ -403,64 +386,6 @@ impl Poller {
         self.progress.set_paused(false);
     }
 
-    /// Takes from Kafka's statistics how far away the ends of the logs are.
-    fn observe(&mut self, statistics: &Statistics) {
-        // What is held back is not silence.
-        let paused = self.paused || std::mem::take(&mut self.held_back);
-        let mut standing = self.standing_of_group(statistics);
-        let mut ends = Vec::new();
-        let mut beyond = Vec::new();
-        for (partition, reading) in &mut self.readings {
-            if self.queues.is_waiting(partition) {
-                reading.has_records_waiting();
-            }
-            let topic = statistics.topics.get(&*partition.topic);
-            let seen = topic.and_then(|topic| topic.partitions.get(&partition.partition));
-            // Without the leader's answers, what is known of the end is old.
-            let connected = seen.is_some_and(|seen| {
-                statistics.brokers.values().any(|broker| broker.nodeid == seen.leader && is_up(broker))
-            });
-            let is_full = |seen: &Partition| seen.fetchq_size >= self.most_fetched_ahead;
-            let lag = seen.and_then(|seen| reading.observe(seen, paused || is_full(seen)));
-            standing.partitions.insert(partition.clone(), reading.standing(seen, lag, connected));
-            let Some(seen) = seen else { continue };
-            if lag.is_some() && connected {
-                ends.extend(reading.end_of_log(seen).map(|end| (partition.clone(), end)));
-            }
-            if reading.is_beyond_the_log() {
-                beyond.push((partition.clone(), seen.lo_offset, seen.hi_offset));
-            }
-        }
-        self.progress.set_standing(standing);
-        self.progress.set_log_ends(ends);
-        for (partition, low, high) in beyond {
-            self.halt(&partition, low, high);
-        }
-        self.look_into_alarm(statistics);
-    }
-
-    /// What the group has given us, as if none of it were read.
-    fn standing_of_group(&self, statistics: &Statistics) -> ReadStanding {
-        // The others are addresses that are asked first, and the group's coordinator, which is one of these.
-        let is_broker = |broker: &&Broker| broker.nodeid >= 0 && broker.source != "logical";
-        let brokers = || statistics.brokers.values().filter(is_broker);
-        let (known, connected) = (brokers().count(), brokers().filter(|broker| is_up(broker)).count());
-        let context = self.consumer.context();
-        let not_begun = PartitionStanding {
-            position: None,
-            lag: None,
-            last_record_at: None,
-            last_at_end: None,
-            halted: false,
-            connected: connected > 0,
-        };
-        ReadStanding {
-            assigned: context.granted(),
-            partitions: context.all_granted().into_iter().map(|partition| (partition, not_begun)).collect(),
-            brokers: Some(BrokerStanding { seen_at: Instant::now(), known, connected }),
-        }
-    }
-
     fn on_error(&mut self, error: &KafkaError) {
         match error {
             KafkaError::MessageConsumptionFatal(_) => self.fail(StreamError::Fatal(error.clone())),
@@ -494,40 +419,10 @@ impl Poller {
     }
 }
 
-fn is_up(broker: &Broker) -> bool {
-    broker.state == "UP"
-}
-
 pub(super) fn list<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for partition in partitions {
         list.add_partition(&partition.topic, partition.partition);
     }
     list
-}
-
-/// Decodes a message and adds it to the batch, unless it was read before.
-fn receive(
-    message: &BorrowedMessage<'_>,
-    reading: &mut Reading,
-    lanes: &mut Lanes,
-    decoder: &Decoder,
-    keep_records: bool,
-    progress: &ReadProgress,
-    now: Instant,
-) {
-    let offset = RecordOffset::new(message.offset());
-    if !reading.takes(offset) {
-        reading.finish_if_behind_end(offset);
-        return;
-    }
-    progress.add_read();
-    let timestamp = wire::timestamp(message);
-    let decoded = decoder.decode_finding_header(message.payload(), timestamp, || wire::kind_header(message));
-    let keep_record = keep_records || reading.keeps_record(offset);
-    let content = Content::of(decoded, keep_record, || wire::record(message));
-    let bytes = content.bytes(message.payload_len() + message.key_len());
-    let item = |slice| Item { slice, offset, timestamp, bytes, content };
-    lanes.batch(reading.lane()).push(reading.lease(), reading.position(), item);
-    reading.advance(offset, timestamp, now);
 }
