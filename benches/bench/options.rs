@@ -50,8 +50,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Of the backlog. Instances don't begin together, by some hundredths of a second that the broker takes; in a short
-    /// drain that would count.
+    /// How many records the backlog has. The broker lets instances begin some hundredths of a second apart, which would
+    /// count in a short drain: so scaling has more.
     pub fn records(&self) -> u64 {
         self.records.unwrap_or(if self.scaling { 1_000_000 } else { 300_000 })
     }

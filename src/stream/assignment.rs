@@ -176,7 +176,6 @@ impl Poller {
         self.grant_anew(assigned);
     }
 
-    /// Grants everything anew, also what was granted before and never started: nobody may be left who would start it.
     /// As far as was asked for once, however often: what is read again to the same end is read with its records.
     pub(super) fn keep_records_before(&mut self, before: Vec<(TopicPartition, NextOffset)>) {
         for (partition, end) in before {
@@ -185,8 +184,9 @@ impl Poller {
         }
     }
 
+    /// Grants everything anew, also what was granted before and never started: nobody may be left who would start it.
     pub(super) fn renew(&mut self, decoder: Decoder, keep_records: bool) {
-        self.intake.renew(decoder, keep_records);
+        self.intake.use_settings(decoder, keep_records);
         self.give_up_halted();
         self.grant_anew(self.consumer.context().all_granted());
     }

@@ -14,7 +14,7 @@ use super::{
     wire,
 };
 
-/// Decodes what was read.
+/// Decodes messages and adds them to the batches of their lanes.
 pub(super) struct Intake {
     decoder: Decoder,
     /// Whether the record of every event is kept.
@@ -27,8 +27,7 @@ impl Intake {
         Self { decoder, keep_records, progress }
     }
 
-    /// Goes on by other settings.
-    pub(super) fn renew(&mut self, decoder: Decoder, keep_records: bool) {
+    pub(super) fn use_settings(&mut self, decoder: Decoder, keep_records: bool) {
         (self.decoder, self.keep_records) = (decoder, keep_records);
     }
 

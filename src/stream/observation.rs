@@ -1,5 +1,5 @@
-//! What librdkafka's statistics say of the partitions that are read: how far away the ends of their logs are, and which of
-//! them have a broker that answers.
+//! The polling thread's part in librdkafka's statistics: how far away the ends of the logs are, which partitions have a
+//! broker that answers, and which are read beyond their logs.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use super::{
 };
 
 impl Poller {
-    /// Takes from Kafka's statistics how far away the ends of the logs are.
+    /// Takes in the statistics: tells how reading stands and where the logs end, and halts what is beyond its log.
     pub(super) fn observe(&mut self, statistics: &Statistics) {
         // What is held back is not silence.
         let paused = self.paused || std::mem::take(&mut self.held_back);

@@ -39,6 +39,15 @@ async fn the_tools_are_listed_by_the_protocol_and_as_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_offered_is_no_method() {
+    let (_instance, client) = ready(&mut Deployment::new(1).await).await;
+    for method in ["resources/list", "resources/templates/list", "prompts/list"] {
+        let answer = Agent(&client).result(method, json!({})).await;
+        assert_eq!(answer["error"]["code"], -32601, "{method}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_first_tools_are_offered_where_there_may_be_few() {
     let mut deployment = Deployment::new(1).await;
     deployment.set("SESSIONFOLD_MCP__MAX_TOOLS", "2");
