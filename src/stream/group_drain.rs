@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rdkafka::consumer::Consumer as _;
+
 use crate::{
     config::KafkaConfig,
     record::{NextOffset, TopicPartition},
@@ -68,6 +70,14 @@ impl Poller {
             GroupDrain::begin(group.clone(), self.readings.keys().cloned().collect())
         });
         drain.standing() != Standing::Reading
+    }
+
+    /// Whether the group rebalances when this member and the others have read what there was, as happens where another has
+    /// just left. Its answer may take long: it waits for members that hang as long as their `max.poll.interval.ms`, and the
+    /// development broker at times without end for one that has left.
+    pub(super) fn needs_no_answer(&mut self) -> bool {
+        self.consumer.context().granted().is_none()
+            && self.group_drain.as_mut().is_some_and(|drain| drain.standing() == Standing::Drained)
     }
 }
 

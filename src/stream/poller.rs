@@ -152,7 +152,8 @@ impl Poller {
 
     fn is_done_reading(&mut self) -> bool {
         self.stop.load(Ordering::Relaxed)
-            || (self.until == Until::Drained && self.is_drained() && self.may_leave_the_group())
+            || (self.until == Until::Drained
+                && (self.is_drained() && self.may_leave_the_group() || self.needs_no_answer()))
     }
 
     /// The group has answered, and everything that it gave us was read to its end and committed.
