@@ -187,7 +187,7 @@ impl Poller {
     /// Grants everything anew, also what was granted before and never started: nobody may be left who would start it.
     pub(super) fn renew(&mut self, decoder: Decoder, keep_records: bool) {
         self.intake.use_settings(decoder, keep_records);
-        // What was drained was into other tables.
+        // What was drained went into other tables.
         self.group_drain = None;
         self.give_up_halted();
         self.grant_anew(self.consumer.context().all_granted());

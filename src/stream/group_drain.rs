@@ -31,6 +31,9 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const STANDSTILL: Duration = Duration::from_secs(10);
 /// Nor is anybody who needs longer: what leaving costs them is little beside it.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Who has waited leaves so much later: the last one finds out in that time that it has drained its partitions, and has
+/// begun to look on when the group rebalances.
+const LAST_FINDS_OUT: Duration = Duration::from_secs(1);
 /// How long each answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end of looking on is waited for where it isn't wanted any more.
@@ -72,12 +75,16 @@ impl Poller {
         drain.standing() != Standing::Reading
     }
 
-    /// Whether the group rebalances when this member and the others have read what there was, as happens where another has
-    /// just left. Its answer may take long: it waits for members that hang as long as their `max.poll.interval.ms`, and the
-    /// development broker at times without end for one that has left.
+    /// Whether the group is rebalancing though this member and the others have read what there was, as it does where
+    /// another has just left. The end of that may be long in coming: Kafka waits for a member that hangs as long as its
+    /// `max.poll.interval.ms`, and the development broker at times without end for one that has left.
     pub(super) fn needs_no_answer(&mut self) -> bool {
-        self.consumer.context().granted().is_none()
-            && self.group_drain.as_mut().is_some_and(|drain| drain.standing() == Standing::Drained)
+        let needs_none = self.consumer.context().granted().is_none()
+            && self.group_drain.as_mut().is_some_and(|drain| drain.standing() == Standing::Drained);
+        if needs_none {
+            tracing::info!("all partitions of the group are drained: leaving it in the middle of a rebalance");
+        }
+        needs_none
     }
 }
 
@@ -133,11 +140,16 @@ fn look_on(
     let partitions: Vec<TopicPartition> = ends.iter().map(|ends| ends.partition.clone()).collect();
     let mut remaining = Remaining::of(ends, Instant::now());
     let onlooker = onlooker(config)?;
+    let mut has_waited = false;
     loop {
         let standing = remaining.standing(&committed_offsets(&onlooker, &partitions, PATIENCE)?, Instant::now());
+        if standing == Standing::Drained && has_waited {
+            thread::park_timeout(LAST_FINDS_OUT);
+        }
         if standing != Standing::Reading || !is_wanted.load(Ordering::Relaxed) {
             return Ok(standing);
         }
+        has_waited = true;
         thread::park_timeout(INTERVAL);
     }
 }
