@@ -25,12 +25,12 @@ mod scaling;
 mod summary;
 mod table;
 mod tables;
+mod write_ahead;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use options::{Options, Subject};
@@ -67,17 +67,16 @@ async fn run(options: &Options) -> Result<()> {
 async fn measure(rig: &Rig, options: &Options) -> Result<()> {
     let machine = machine::facts(rig).await?;
     if options.growth {
-        let growth = growth::run(rig).await?;
-        return results::write("growth.json", &format!("{:#}\n", json!({"machine": machine, "growth": growth})));
+        let growth = growth::run(rig, options).await?;
+        return results::write_apart("growth", growth, options, machine);
     }
     if options.memory {
-        let memory = memory::run(rig).await?;
-        return results::write("memory.json", &format!("{:#}\n", json!({"machine": machine, "memory": memory})));
+        let memory = memory::run(rig, options).await?;
+        return results::write_apart("memory", memory, options, machine);
     }
     if options.scaling {
         let scaling = scaling::run(rig, options).await?;
-        let all = json!({"machine": machine, "options": results::settings(options), "scaling": scaling});
-        return results::write("scaling.json", &format!("{all:#}\n"));
+        return results::write_apart("scaling", scaling, options, machine);
     }
     let in_rounds = Subject::IN_ROUNDS.iter().any(|subject| options.wants(*subject));
     let rounds = if in_rounds { Some(rounds::run(rig, options).await?) } else { None };

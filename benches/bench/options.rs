@@ -8,7 +8,8 @@ use clap::{Parser, ValueEnum};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bench")]
 pub struct Options {
-    /// Records of the backlog, duplicates and bad ones included [default: 300000; with --scaling 1000000]
+    /// Records of the backlog, duplicates and bad ones included [default: 300000; with --memory and --scaling 1000000; with
+    /// --growth 100000, which is what each portion has]
     #[arg(long)]
     records: Option<u64>,
     /// How often each measurement is taken, in turn with the others
@@ -38,7 +39,7 @@ pub struct Options {
     /// Instead: what an event costs when 100,000 are stored, and when 3,000,000 are
     #[arg(long)]
     pub growth: bool,
-    /// Instead: the memory that a backlog of 1,000,000 records takes
+    /// Instead: the memory that a long backlog takes
     #[arg(long)]
     pub memory: bool,
     /// Instead: one instance, two and four that drain the backlog, in turns
@@ -50,10 +51,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// How many records the backlog has. The broker lets instances begin some hundredths of a second apart, which would
-    /// count in a short drain: so scaling has more.
+    /// How many records the backlog has, or a portion of those that growth is measured with. The broker lets instances
+    /// begin some hundredths of a second apart, which would count in a short drain: so scaling has more.
     pub fn records(&self) -> u64 {
-        self.records.unwrap_or(if self.scaling { 1_000_000 } else { 300_000 })
+        self.records.unwrap_or(match self {
+            Self { growth: true, .. } => 100_000,
+            Self { memory: true, .. } | Self { scaling: true, .. } => 1_000_000,
+            _ => 300_000,
+        })
     }
 
     /// Whether something is measured instead of the comparison.

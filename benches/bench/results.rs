@@ -17,7 +17,7 @@ use crate::{
 
 const FOLDER: &str = "target/bench";
 
-pub fn write(name: &str, text: &str) -> Result<()> {
+fn write(name: &str, text: &str) -> Result<()> {
     let path = Path::new(FOLDER).join(name);
     fs::create_dir_all(FOLDER)?;
     fs::write(&path, text).with_context(|| path.display().to_string())?;
@@ -26,7 +26,13 @@ pub fn write(name: &str, text: &str) -> Result<()> {
 }
 
 pub fn write_json(value: &Value) -> Result<()> {
-    write("results.json", &format!("{}\n", serde_json::to_string_pretty(value)?))
+    write("results.json", &format!("{value:#}\n"))
+}
+
+/// What is measured instead of everything else has a file of its own.
+pub fn write_apart(name: &str, measured: Value, options: &Options, machine: Value) -> Result<()> {
+    let all = json!({"machine": machine, "options": settings(options), name: measured});
+    write(&format!("{name}.json"), &format!("{all:#}\n"))
 }
 
 pub fn write_plot(drains: &[Drained]) -> Result<()> {
@@ -52,7 +58,7 @@ pub fn to_json(options: &Options, machine: Value, rounds: Option<&Rounds>, laten
     Value::Object(all)
 }
 
-pub fn settings(options: &Options) -> Value {
+fn settings(options: &Options) -> Value {
     json!({
         "records": options.records(), "rounds": options.rounds, "batch": options.batch, "set": options.set,
         "instances": options.instances, "naive_records": options.naive_records, "rate": options.rate,

@@ -14,6 +14,8 @@ use crate::{backlog::Topics, options::Options};
 
 /// How the names of the schemas begin, by which they are found again.
 const PREFIX: &str = "bench_";
+/// The program's setting of what it reads.
+const TOPICS: &str = "SESSIONFOLD_KAFKA__TOPICS";
 
 pub struct Rig {
     stack: Stack,
@@ -28,6 +30,17 @@ pub struct Place {
     pub group: String,
     /// As variables of the environment, for the library and for the program alike.
     pub settings: Vec<(String, String)>,
+}
+
+impl Place {
+    /// From now on other topics are read into it.
+    pub fn read(&mut self, topics: &Topics) {
+        for (name, value) in &mut self.settings {
+            if name == TOPICS {
+                *value = topics.names().join(",");
+            }
+        }
+    }
 }
 
 impl Rig {
@@ -68,7 +81,7 @@ impl Rig {
                 .fetch_all(&mut connection)
                 .await?;
         for schema in schemas {
-            execute(&mut connection, format!("DROP SCHEMA {schema} CASCADE")).await?;
+            drop_schema(&mut connection, &schema).await?;
         }
         connection.close().await?;
         self.checkpoint().await
@@ -93,6 +106,11 @@ impl Rig {
     /// A place of its own after [`Self::settle`], migrated.
     pub async fn fresh_place(&self, topics: &Topics) -> Result<Place> {
         self.settle().await?;
+        self.new_place(topics).await
+    }
+
+    /// A place beside those that are there, migrated.
+    pub async fn new_place(&self, topics: &Topics) -> Result<Place> {
         let place = self.place(topics);
         let store = open_store(&self.config(&place)?);
         store.migrate().await?;
@@ -101,11 +119,16 @@ impl Rig {
         Ok(place)
     }
 
+    /// Drops what is stored at a place.
+    pub async fn drop(&self, place: Place) -> Result<()> {
+        drop_schema(&mut self.connect().await?, &place.schema).await
+    }
+
     fn place(&self, topics: &Topics) -> Place {
         let name = format!("{PREFIX}{}", self.places.fetch_add(1, Ordering::Relaxed));
         let mut settings = vec![
             ("SESSIONFOLD_KAFKA__BROKERS".to_owned(), self.brokers()),
-            ("SESSIONFOLD_KAFKA__TOPICS".to_owned(), topics.names().join(",")),
+            (TOPICS.to_owned(), topics.names().join(",")),
             ("SESSIONFOLD_KAFKA__GROUP_ID".to_owned(), name.clone()),
             // The broker waits half of this before it first assigns partitions.
             ("SESSIONFOLD_KAFKA__CLIENT__SESSION_TIMEOUT_MS".to_owned(), "6000".to_owned()),
@@ -134,6 +157,10 @@ impl Rig {
     pub fn set(&self) -> &[String] {
         &self.set
     }
+}
+
+async fn drop_schema(connection: &mut PgConnection, schema: &str) -> Result<()> {
+    execute(connection, format!("DROP SCHEMA {schema} CASCADE")).await
 }
 
 /// Runs a statement that is put together here, from names of our own.
