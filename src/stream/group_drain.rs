@@ -31,8 +31,8 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const STANDSTILL: Duration = Duration::from_secs(10);
 /// Nor is anybody who needs longer: what leaving costs them is little beside it.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Who has waited leaves so much later: the last one finds out in that time that it has drained its partitions, and has
-/// begun to look on when the group rebalances.
+/// All leave so much later than they could: the last one finds out in that time that it has drained its partitions, and has
+/// begun to look on when the group rebalances. Who is the last doesn't know it, since offsets tell only what was committed.
 const LAST_FINDS_OUT: Duration = Duration::from_secs(1);
 /// How long each answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -140,16 +140,14 @@ fn look_on(
     let partitions: Vec<TopicPartition> = ends.iter().map(|ends| ends.partition.clone()).collect();
     let mut remaining = Remaining::of(ends, Instant::now());
     let onlooker = onlooker(config)?;
-    let mut has_waited = false;
     loop {
         let standing = remaining.standing(&committed_offsets(&onlooker, &partitions, PATIENCE)?, Instant::now());
-        if standing == Standing::Drained && has_waited {
+        if standing == Standing::Drained {
             thread::park_timeout(LAST_FINDS_OUT);
         }
         if standing != Standing::Reading || !is_wanted.load(Ordering::Relaxed) {
             return Ok(standing);
         }
-        has_waited = true;
         thread::park_timeout(INTERVAL);
     }
 }

@@ -503,6 +503,26 @@ async fn topics_made_anew_under_a_running_instance_halt_where_the_log_is_too_sho
     );
 }
 
+/// One has left, and the rebalance that follows has no end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_all_have_ended_waits_for_no_rebalance() {
+    let (cluster, mut deployment) = mocked(2).await;
+    // Whoever stays a little longer hears at once that the other has left.
+    deployment.set("SESSIONFOLD_KAFKA__CLIENT__HEARTBEAT_INTERVAL_MS", "100");
+    let sent = records(5_000, 54);
+    deployment.send(&sent).await;
+    let mut first = Instance::start(&deployment, &["run", "--drain"]);
+    deployment.set("SESSIONFOLD_BATCH__MAX_EVENTS", "20");
+    let mut last = Instance::start(&deployment, &["run", "--drain"]);
+    let has_drained = async || first.said("staying in the group until the others are") == 1;
+    until("the first has drained its partitions", PATIENCE, has_drained).await;
+    cluster.request_errors(Request::SyncGroup, &[Answer::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 5_000]);
+    for instance in [&mut last, &mut first] {
+        assert!(instance.wait(PATIENCE).await.success());
+    }
+    assert_tables_equal(&deployment, &Expected::of(&sent)).await;
+}
+
 /// The mock keeps 5 MB a partition and then forgets the oldest records.
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_past_a_checkpoint_halts_its_partition_and_the_others_go_on() {
