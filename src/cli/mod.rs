@@ -80,7 +80,7 @@ enum Command {
     Run(run::RunArgs),
     /// Apply the migrations that the database lacks
     Migrate(migrate::MigrateArgs),
-    /// Check configuration, broker, topics, database and migrations
+    /// Check configuration, broker, topics, database, migrations and statements
     Check(check::CheckArgs),
     /// Show the whole on a private broker and a private Postgres
     Demo(demo::DemoArgs),

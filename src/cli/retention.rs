@@ -70,7 +70,7 @@ async fn delete(config: &Config, store: &Store, args: RetentionArgs) -> CommandR
         report(&found, args.dry_run, args.json);
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("deleted for good in schema {}:", store.schema());
+    eprintln!("to be deleted for good in schema {}:", store.schema());
     for (what, before, rows) in &found {
         eprintln!("  {}", line(*what, *before, *rows));
     }
@@ -128,6 +128,8 @@ fn report(rows: &Found, dry_run: bool, as_json: bool) {
     }
     if dry_run {
         outln!("nothing was changed");
+    } else if !rows.is_empty() {
+        outln!("deleted");
     }
 }
 

@@ -1,9 +1,12 @@
-//! Properties for librdkafka: which are secret, which belong to the program.
+//! Properties for librdkafka: which are secret, which belong to the program, which it has.
 
 use std::fmt;
 
-use super::error::Refusal;
+use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaConfRes};
+
+use super::error::{ConfigError, Refusal};
 use super::secret::Secret;
+use super::settings::{Settings, Value};
 
 /// What a property's key begins with.
 pub(super) const PREFIX: &str = "kafka.client.";
@@ -68,8 +71,8 @@ pub(super) fn is_secret(property: &str) -> bool {
     SECRETS.contains(&property) || property.split('.').any(secret_word)
 }
 
-/// Refuses what can't be a property's name, and what isn't the user's to set. Whether librdkafka knows the rest is for
-/// librdkafka to say.
+/// Refuses what can't be a property's name, and what isn't the user's to set. Whether librdkafka has the rest is for
+/// [`check_values`] to find out.
 pub(super) fn check(property: &str) -> Result<(), Refusal> {
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
     let whole = |part: &str| !part.is_empty() && part.chars().all(letter);
@@ -83,6 +86,31 @@ pub(super) fn check(property: &str) -> Result<(), Refusal> {
         Some((_, problem, remedy)) => Err(Refusal::new(*problem, *remedy)),
         None => Ok(()),
     }
+}
+
+/// Asks librdkafka whether it has these properties and takes their values, but for secrets that still lie in their files.
+/// It starts nothing.
+pub(super) fn check_values(settings: &Settings) -> Result<(), ConfigError> {
+    for (key, entry) in settings.iter() {
+        let Some(property) = key.strip_prefix(PREFIX) else { continue };
+        let value = match &entry.value {
+            Value::Text(text) => text,
+            Value::Secret(secret) => secret.expose(),
+            _ => continue,
+        };
+        let asked = ClientConfig::new().set(property, value).create_native_config();
+        asked.map_err(|error| ConfigError::invalid(key, refusal(&error), entry.origin.clone()))?;
+    }
+    Ok(())
+}
+
+/// librdkafka's own words aren't kept, since they quote the value, which may be a secret.
+fn refusal(error: &KafkaError) -> Refusal {
+    let problem = match error {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => "librdkafka has no such property",
+        _ => "librdkafka refuses its value",
+    };
+    Refusal::new(problem, "allowed: what librdkafka's CONFIGURATION.md lists")
 }
 
 /// The property that the end of a variable's name stands for, with `_file` at its end when it names a secret's file.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::client::ClientValue;
+use super::client::{self, ClientValue};
 use super::error::{ConfigError, Refusal, quoted};
 use super::kafka_security;
 use super::sections::not_empty;
@@ -24,6 +24,7 @@ pub struct KafkaConfig {
 impl KafkaConfig {
     pub(super) fn read(settings: &mut Settings) -> Result<Self, ConfigError> {
         kafka_security::check(settings)?;
+        client::check_values(settings)?;
         Ok(Self {
             brokers: settings.text("kafka.brokers", brokers)?,
             group_id: settings.text("kafka.group_id", not_empty)?,

@@ -69,6 +69,11 @@ pub(super) fn diff(diff: &GenerationDiff, terminal: Terminal) -> String {
     for session in &diff.examples {
         text.push_str(&example(session, terminal));
     }
+    let sessions = diff.only_in_first + diff.only_in_second + diff.differing;
+    let more = sessions.saturating_sub(diff.examples.len() as u64);
+    if more > 0 {
+        let _ = writeln!(text, "{} more: --limit shows them", grouped(more));
+    }
     text
 }
 
@@ -127,6 +132,7 @@ mod tests {
 s-1
   status               active -> timed\\u{1b}[2J_out
 s-2: only in the second
+1,203 more: --limit shows them
 ";
         let terminal = Terminal { width: 80, colours: false };
         assert_eq!(diff(&difference, terminal), expected);

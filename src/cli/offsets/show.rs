@@ -55,7 +55,7 @@ pub(super) async fn execute(config: &Config, store: &Store, args: ShowArgs) -> C
         let (at, partition) = (at.to_rfc3339_opts(SecondsFormat::Secs, true), &step.partition);
         let (from, to, gap) = (step.expected, step.next, adopted.gap());
         let log = format!("its log held {log_start} to {log_end}");
-        let line = format!("adopted {at}: {partition} from {from} to {to}, {gap} skipped; {log}");
+        let line = format!("moved {at}: {partition} from {from} to {to}, {gap} skipped; {log}");
         outln!("{}", wrapped(&line, 4, terminal.width));
     }
     Ok(ExitCode::SUCCESS)

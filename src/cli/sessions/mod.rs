@@ -36,7 +36,7 @@ pub(super) struct SessionsArgs {
 enum SessionsCommand {
     /// List sessions, page by page
     ///
-    /// Reads the whole table, or what the filters leave of it.
+    /// Sorted by the last event they are found by an index; any other list reads the whole table.
     #[command(after_help = "Example: sessionfold sessions list --under /home/dev --sort events")]
     List(list::ListArgs),
     /// Show one session

@@ -1,3 +1,4 @@
+use super::super::client::property_of;
 use super::*;
 
 fn client(config: &Config) -> Vec<(&str, &str)> {
@@ -65,10 +66,9 @@ fn in_the_environment_every_underscore_is_a_dot() {
 
 #[test]
 fn a_property_that_ends_in_file_and_is_no_secret_stays_what_it_is() {
-    let name = "SESSIONFOLD_KAFKA__CLIENT__SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE";
-    let environment = [(name, "key.pem"), ("SESSIONFOLD_KAFKA__CLIENT__SECURITY_PROTOCOL", "SASL_SSL")];
-    let config = load(None, &environment, &["kafka.client.sasl.mechanism=OAUTHBEARER", UNSIGNED]).unwrap();
-    assert!(client(&config).contains(&("sasl.oauthbearer.assertion.private.key.file", "key.pem")));
+    let of_its_own = "sasl.oauthbearer.assertion.private.key.file";
+    assert_eq!(property_of("SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE"), of_its_own);
+    assert_eq!(property_of("SASL_PASSWORD_FILE"), "sasl.password_file");
 }
 
 #[test]
@@ -104,6 +104,20 @@ fn properties_that_the_program_owns_are_refused_with_the_reason() {
             assert!(message.starts_with(&format!("kafka.client.{property}: ")), "{message}");
             assert!(message.contains(reason), "{message}");
         }
+    }
+}
+
+#[test]
+fn what_librdkafka_does_not_have_or_take_is_refused_with_its_layer_and_without_its_value() {
+    for (property, value, problem) in [
+        ("session.timeout.mss", "6000", "librdkafka has no such property"),
+        ("session.timeout.ms", "soon", "librdkafka refuses its value"),
+        ("client.id", "a\0b", "librdkafka refuses its value"),
+    ] {
+        let message = message(from_flag(&format!("kafka.client.{property}={value}")));
+        let allowed = "allowed: what librdkafka's CONFIGURATION.md lists (from ";
+        assert!(message.starts_with(&format!("kafka.client.{property}: {problem}; {allowed}")), "{message}");
+        assert!(!message.contains(value), "{message}");
     }
 }
 

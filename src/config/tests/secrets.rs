@@ -1,4 +1,4 @@
-use super::super::Secret;
+use super::super::{Secret, client::is_secret};
 use super::*;
 
 const URL: &str = "SESSIONFOLD_POSTGRES__URL";
@@ -39,7 +39,7 @@ fn a_secret_may_stand_in_a_file_whose_last_line_break_is_not_part_of_it() {
 fn a_property_that_is_a_secret_may_stand_in_a_file() {
     let file = TempFile::holding("hunter2\n");
     for property in
-        ["sasl.password", "ssl.key.password", "ssl.keystore.password", "ssl.key.pem", "sasl.oauthbearer.client.secret"]
+        ["sasl.password", "ssl.key.password", "ssl.keystore.password", "ssl.key.pem", "sasl.oauthbearer.config"]
     {
         let variable = format!("SESSIONFOLD_KAFKA__CLIENT__{}_FILE", property.replace('.', "_").to_uppercase());
         let toml = TempFile::holding(&format!("[kafka.client]\n{property}_file = {:?}", file.path()));
@@ -109,9 +109,9 @@ fn no_secret_shows_in_debug_or_in_the_rendered_configuration() {
             (PASSWORD, "hunter2"),
             ("SESSIONFOLD_KAFKA__CLIENT__SSL_KEY_PEM", "hunter2"),
             ("SESSIONFOLD_KAFKA__CLIENT__SASL_OAUTHBEARER_CONFIG", "hunter2"),
-            ("SESSIONFOLD_KAFKA__CLIENT__SOME_NEW_SECRET_WORD", "hunter2"),
+            ("SESSIONFOLD_KAFKA__CLIENT__SSL_KEYSTORE_PASSWORD", "hunter2"),
         ],
-        &["kafka.client.sasl.oauthbearer.assertion.private.key.passphrase=hunter2"],
+        &["kafka.client.ssl.key.password=hunter2"],
     )
     .unwrap();
     assert_eq!(config.kafka.client.len(), 8);
@@ -120,6 +120,16 @@ fn no_secret_shows_in_debug_or_in_the_rendered_configuration() {
         assert!(!text.contains("hunter2"), "{text}");
         assert!(text.contains("***"));
     }
+}
+
+#[test]
+fn whether_a_property_is_a_secret_shows_in_its_name_also_where_librdkafka_does_not_have_it() {
+    for secret in ["sasl.oauthbearer.client.secret", "private.key.passphrase", "some.new.secret.word", "ssl.key.pem"] {
+        assert!(is_secret(secret), "{secret}");
+        let message = message(from_flag(&format!("kafka.client.{secret}=hunter2")));
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    assert!(!is_secret("security.protocol") && !is_secret("secrets"));
 }
 
 #[test]
