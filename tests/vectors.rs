@@ -60,6 +60,17 @@ fn every_validation_vector_is_judged_and_normalized_as_it_says() {
 }
 
 #[test]
+fn what_the_document_for_producers_shows_is_an_event() {
+    let text = include_str!("../docs/events.md");
+    let examples: Vec<&str> =
+        text.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        assert!(matches!(decode(example), Decoded::Event(_)), "{example}");
+    }
+}
+
+#[test]
 fn every_edge_of_validation_is_refused_for_the_reason_that_it_names() {
     for vector in vectors("validation_edges") {
         let reason = match decode(vector["input"].as_str().unwrap()) {

@@ -24,6 +24,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (11, "replays", include_str!("../../migrations/0011_replays.sql")),
     (12, "generation", include_str!("../../migrations/0012_generation.sql")),
     (13, "outbox", include_str!("../../migrations/0013_outbox.sql")),
+    (14, "what_columns_mean", include_str!("../../migrations/0014_what_columns_mean.sql")),
 ];
 
 /// How a schema compares with this build.

@@ -1,6 +1,6 @@
 //! What the operator's guide shows of the commands is what they print.
 
-use std::{fmt::Write as _, net::TcpListener, path::PathBuf};
+use std::{fmt::Write as _, net::TcpListener};
 
 use chrono::{DateTime, Utc};
 use regex::{Captures, Regex};
@@ -14,8 +14,6 @@ use crate::{
     tansu::Tansu,
 };
 
-const BEGIN: &str =
-    "<!-- Made by the test `the_guide_shows_what_the_commands_print`; SESSIONFOLD_WRITE_GUIDE=1 writes it. -->\n";
 const END: &str = "<!-- The end of what is made. -->\n";
 
 /// In this order, on one deployment. `LETTER` stands for the id of the oldest dead letter.
@@ -103,10 +101,6 @@ fn settled(text: &str) -> String {
     gap.replace_all(&text, "⋮ 265d 14h").into_owned()
 }
 
-fn guide() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guide_shows_what_the_commands_print() {
     // Topics and group have the names of an installation, so the broker is this test's own.
@@ -143,11 +137,18 @@ async fn the_guide_shows_what_the_commands_print() {
     }
     let shown = settled(&shown);
 
-    let text = std::fs::read_to_string(guide()).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the guide has the mark where it begins");
-    let (written, after) = rest.split_once(END).expect("the guide has the mark where it ends");
+    assert_document_has("operations.md", "the_guide_shows_what_the_commands_print", &shown);
+}
+
+/// The stretch of a document that a test makes is what it makes now, or is written.
+pub fn assert_document_has(document: &str, test: &str, shown: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/").to_owned() + document;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let begin = format!("<!-- Made by the test `{test}`; SESSIONFOLD_WRITE_GUIDE=1 writes it. -->\n");
+    let (before, rest) = text.split_once(&begin).expect("the document has the mark where it begins");
+    let (written, after) = rest.split_once(END).expect("the document has the mark where it ends");
     if std::env::var_os("SESSIONFOLD_WRITE_GUIDE").is_some() {
-        std::fs::write(guide(), format!("{before}{BEGIN}\n{shown}{END}{after}")).unwrap();
+        std::fs::write(path, format!("{before}{begin}\n{shown}{END}{after}")).unwrap();
     } else {
         assert_eq!(written.trim(), shown.trim(), "run it with SESSIONFOLD_WRITE_GUIDE=1 and look at what changed");
     }

@@ -19,6 +19,7 @@ mod convergence;
 mod crashes;
 mod dead_letters;
 mod documented;
+mod documented_tables;
 mod faults;
 mod faults_of_setup;
 mod generations;
