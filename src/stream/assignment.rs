@@ -62,15 +62,14 @@ impl Poller {
 
     /// Assigns, or seeks where a partition was assigned before.
     pub(super) fn start(&mut self, positions: Vec<(Lease, NextOffset)>) {
-        let current: Vec<_> = positions.into_iter().filter(|(lease, _)| self.leases.is_current(lease)).collect();
+        let current = positions.into_iter().filter(|(lease, _)| self.leases.is_current(lease));
         let (known, new): (Vec<_>, Vec<_>) =
-            current.iter().cloned().partition(|(lease, _)| self.readings.contains_key(lease.partition()));
+            current.partition(|(lease, _)| self.readings.contains_key(lease.partition()));
+        let leases: Vec<Lease> = known.iter().chain(&new).map(|(lease, _)| lease.clone()).collect();
         if let Err(error) = self.seek_all(known).and_then(|()| self.assign(new)) {
-            return self.start_later(current.into_iter().map(|(lease, _)| lease).collect(), error);
+            return self.start_later(leases, error);
         }
         self.refused_starts = 0;
-        // A checkpoint was moved by hand, or whoever read here before was gone before Kafka heard of its last batch.
-        self.let_kafka_follow(current.iter().map(|(lease, position)| (lease.partition(), *position)));
         if self.paused {
             self.stop_fetching();
         }

@@ -21,6 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::{
     config::KafkaConfig,
     record::{NextOffset, TopicPartition},
+    store::Committed,
 };
 
 use super::{
@@ -323,21 +324,19 @@ impl Poller {
             Command::Restart(partitions) => self.restart(&partitions),
             Command::KeepRecords(before) => self.keep_records_before(before),
             Command::Renew { decoder, keep_records } => self.renew(decoder, keep_records),
-            Command::Commit(committed) => {
-                self.let_kafka_follow(committed.offsets().iter().map(|(partition, next)| (partition, *next)));
-            }
+            Command::Commit(committed) => self.commit(&committed),
             Command::Close => self.closing = true,
         }
     }
 
     /// Kafka's offsets follow the checkpoints, without being waited for: nothing depends on them. Leaving the group waits
     /// for the answers that are still out.
-    pub(super) fn let_kafka_follow<'c>(&self, checkpoints: impl Iterator<Item = (&'c TopicPartition, NextOffset)>) {
+    fn commit(&self, committed: &Committed) {
         if self.group.is_none() {
             return;
         }
         let mut list = TopicPartitionList::new();
-        for (partition, next) in checkpoints {
+        for (partition, next) in committed.offsets() {
             if self.readings.contains_key(partition) {
                 let offset = Offset::Offset(next.get());
                 // Refused only for an offset that no record can have.
