@@ -1,7 +1,7 @@
 -- What the columns mean that had no comment, for those who ask the tables: docs/tables.md shows all of them.
 
 COMMENT ON COLUMN sessions.session_id IS 'As the events have it.';
-COMMENT ON COLUMN sessions.status IS 'active; orphan: no start is known; ended; timed_out: silent for too long. None is final: a later event may change it.';
+COMMENT ON COLUMN sessions.status IS 'active; orphan: no start is known; ended; timed_out: silent for too long. None is final, unless the aggregator is reference: a later event may change it.';
 COMMENT ON COLUMN sessions.correlation_id IS 'Of the first start; without one, of the first event.';
 COMMENT ON COLUMN sessions.task_id IS 'Of the first event that has one.';
 COMMENT ON COLUMN sessions.started_at IS 'When the first start was emitted. Null: no start is known.';
@@ -74,7 +74,7 @@ COMMENT ON COLUMN transitions.session_version IS 'The version of the session''s 
 COMMENT ON COLUMN transitions.to_status IS 'The status from then on.';
 COMMENT ON COLUMN transitions.cause IS 'event; timeout; repair: verify or a changed setting.';
 COMMENT ON COLUMN transitions.occurred_at IS 'When the change was written.';
-COMMENT ON COLUMN transitions.payload IS 'The message that is published.';
+COMMENT ON COLUMN transitions.payload IS 'The message that is published, but for id and occurred_at.';
 COMMENT ON COLUMN transitions.last_error IS 'Why it was refused last.';
 
 COMMENT ON COLUMN dead_letters.id IS 'Of the dead letter.';
@@ -86,8 +86,8 @@ COMMENT ON COLUMN dead_letters.key IS 'The record''s. Null: none.';
 COMMENT ON COLUMN dead_letters.reason IS 'What is wrong with it, one of a closed list.';
 COMMENT ON COLUMN dead_letters.field_path IS 'The member at fault, where the reason is one''s.';
 COMMENT ON COLUMN dead_letters.detail IS 'What is wrong with it, in words. Never a value of the record.';
-COMMENT ON COLUMN dead_letters.status IS 'open; redriven: it went through the route again; discarded.';
-COMMENT ON COLUMN dead_letters.attempts IS 'How often it was redriven.';
+COMMENT ON COLUMN dead_letters.status IS 'open; redriven: its event was taken; discarded.';
+COMMENT ON COLUMN dead_letters.attempts IS 'How often it was tried again.';
 COMMENT ON COLUMN dead_letters.created_at IS 'When it was set aside.';
 
 COMMENT ON COLUMN aggregates.session_id IS 'The session.';
@@ -98,7 +98,7 @@ COMMENT ON COLUMN aggregators.role IS 'session, or the name of one in the table 
 COMMENT ON COLUMN aggregators.aggregator IS 'Its name and version.';
 COMMENT ON COLUMN aggregators.complete_since IS 'Since when it has taken in all sessions.';
 
-COMMENT ON COLUMN checkpoints.group_id IS 'The consumer group.';
+COMMENT ON COLUMN checkpoints.group_id IS 'The consumer group; or replay: and the name of a replay.';
 COMMENT ON COLUMN checkpoints.topic IS 'The topic.';
 COMMENT ON COLUMN checkpoints.partition IS 'The number of the partition.';
 COMMENT ON COLUMN checkpoints.next_offset IS 'Of the first record that is not in the tables yet.';

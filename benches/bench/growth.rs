@@ -50,7 +50,7 @@ pub async fn run(rig: &Rig, options: &Options) -> Result<Value> {
             let many = many.portion(number).await?;
             Round { few: few.portion(number).await?, many }
         };
-        few.drop().await?;
+        few.remove().await?;
         rounds.push(round);
     }
     Ok(print(&rounds))
@@ -112,8 +112,8 @@ impl<'r> Stored<'r> {
         Ok(Portion { rate: drained.measured.rate(), written })
     }
 
-    async fn drop(self) -> Result<()> {
-        self.rig.drop(self.place).await
+    async fn remove(self) -> Result<()> {
+        self.rig.remove(self.place).await
     }
 }
 

@@ -120,7 +120,7 @@ impl Rig {
     }
 
     /// Drops what is stored at a place.
-    pub async fn drop(&self, place: Place) -> Result<()> {
+    pub async fn remove(&self, place: Place) -> Result<()> {
         drop_schema(&mut self.connect().await?, &place.schema).await
     }
 

@@ -128,8 +128,10 @@ fn report(rows: &Found, dry_run: bool, as_json: bool) {
     }
     if dry_run {
         outln!("nothing was changed");
-    } else if !rows.is_empty() {
+    } else if rows.iter().any(|(.., rows)| *rows > 0) {
         outln!("deleted");
+    } else {
+        outln!("nothing to delete");
     }
 }
 

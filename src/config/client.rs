@@ -23,7 +23,7 @@ const OFFSETS: &str = "would let Kafka decide where reading starts or ends";
 const CHECKPOINTS: &str = "leave it out: the checkpoints in Postgres decide where reading starts and what is done";
 
 /// Properties on which the program's guarantees rest: name, why not, what instead. Old names of the same too.
-const OWNED: [(&str, &str, &str); 12] = [
+const OWNED: [(&str, &str, &str); 13] = [
     ("bootstrap.servers", SET_BY, "use kafka.brokers"),
     ("metadata.broker.list", SET_BY, "use kafka.brokers"),
     ("group.id", SET_BY, "use kafka.group_id"),
@@ -35,6 +35,7 @@ const OWNED: [(&str, &str, &str); 12] = [
     ("acks", SET_BY, "use outbox.acks"),
     ("request.required.acks", SET_BY, "use outbox.acks"),
     ("enable.idempotence", SET_BY, "use outbox.acks: it is on with \"all\""),
+    ("plugin.library.paths", "would load a library as soon as it is read", "leave it out"),
     ("statistics.interval.ms", SET_BY, "leave it out: the end of a drain and the lag are taken from the statistics"),
 ];
 
@@ -88,8 +89,7 @@ pub(super) fn check(property: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Asks librdkafka whether it has these properties and takes their values, but for secrets that still lie in their files.
-/// It starts nothing.
+/// Asks librdkafka whether it has each of these properties and takes its value. It starts nothing by that.
 pub(super) fn check_values(settings: &Settings) -> Result<(), ConfigError> {
     for (key, entry) in settings.iter() {
         let Some(property) = key.strip_prefix(PREFIX) else { continue };
@@ -108,7 +108,7 @@ pub(super) fn check_values(settings: &Settings) -> Result<(), ConfigError> {
 fn refusal(error: &KafkaError) -> Refusal {
     let problem = match error {
         KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => "librdkafka has no such property",
-        _ => "librdkafka refuses its value",
+        _ => "librdkafka refuses its value, or was built without it",
     };
     Refusal::new(problem, "allowed: what librdkafka's CONFIGURATION.md lists")
 }
