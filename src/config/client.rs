@@ -22,7 +22,8 @@ const SET_BY: &str = "is set by the program";
 const OFFSETS: &str = "would let Kafka decide where reading starts or ends";
 const CHECKPOINTS: &str = "leave it out: the checkpoints in Postgres decide where reading starts and what is done";
 
-/// Properties on which the program's guarantees rest: name, why not, what instead. Old names of the same too.
+/// Properties on which the program's guarantees rest, or that act as soon as they are read: name, why not, what instead.
+/// Old names of the same too.
 const OWNED: [(&str, &str, &str); 13] = [
     ("bootstrap.servers", SET_BY, "use kafka.brokers"),
     ("metadata.broker.list", SET_BY, "use kafka.brokers"),

@@ -329,8 +329,8 @@ impl Poller {
         }
     }
 
-    /// Kafka's offsets follow the checkpoints, without being waited for: where reading goes on doesn't depend on them. Leaving the group waits
-    /// for the answers that are still out.
+    /// Kafka's offsets follow the checkpoints, without being waited for: where reading goes on doesn't depend on them.
+    /// Leaving the group waits for the answers that are still out.
     fn commit(&self, committed: &Committed) {
         if self.group.is_none() {
             return;
