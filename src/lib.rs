@@ -22,7 +22,8 @@
 //! 4. The [`store::Committed`] that comes out is the only thing that [`stream::Consumer::commit`] takes. So an offset
 //!    can't be committed to Kafka too early.
 //!
-//! Reading starts at the checkpoints in Postgres. Kafka is asked only where there is none.
+//! Reading starts at the checkpoints in Postgres, and nothing else can be told to ([`store::Checkpoint`]). Kafka is asked only
+//! where there is none.
 //!
 //! # The rooms
 //!
@@ -32,7 +33,7 @@
 //! | [`record`] | a Kafka record, and the two kinds of offset | `event` |
 //! | [`fold`] | events to changed sessions; pure and synchronous: no clock, no I/O, no SQL | `event` |
 //! | [`store`] | all SQL there is | `event`, `record`, `fold` |
-//! | [`stream`] | all Kafka there is | `event`, `record`, `config`, `generate`; of `store` the proof of a commit |
+//! | [`stream`] | all Kafka there is | `event`, `record`, `config`, `generate`; of `store` the proofs: a checkpoint, a commit |
 //! | [`traces`] | spans of batches and events, and their form on the wire | `event`, `record`, `config` |
 //! | [`pipeline`] | the route: batches, retries, conflicts, fences, refused events | the above |
 //! | [`service`] | a consumer and a pipeline put together from the configuration; checks before the start | the above |

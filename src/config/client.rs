@@ -108,10 +108,20 @@ pub(super) fn check_values(settings: &Settings) -> Result<(), ConfigError> {
 /// librdkafka's own words aren't kept, since they quote the value, which may be a secret.
 fn refusal(error: &KafkaError) -> Refusal {
     let problem = match error {
-        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => "librdkafka has no such property",
-        _ => "librdkafka refuses its value, or was built without it",
+        KafkaError::ClientConfig(result, ..) => problem_of(*result),
+        _ => REFUSED,
     };
     Refusal::new(problem, "allowed: what librdkafka's CONFIGURATION.md lists")
+}
+
+const REFUSED: &str = "librdkafka refuses its value, or was built without it";
+
+/// What is wrong with a property that librdkafka doesn't take.
+pub(crate) fn problem_of(result: RDKafkaConfRes) -> &'static str {
+    match result {
+        RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => "librdkafka has no such property",
+        _ => REFUSED,
+    }
 }
 
 /// The property that the end of a variable's name stands for, with `_file` at its end when it names a secret's file.

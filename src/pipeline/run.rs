@@ -1,6 +1,6 @@
 //! Drives batches from a consumer into the store.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::try_join_all};
 use tracing::Instrument;
@@ -12,7 +12,8 @@ use crate::{
     fold::{Aggregators, BatchFold, SessionAggregator},
     record::{NextOffset, TopicPartition},
     store::{
-        self, BatchCommit, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage, TakenFrom,
+        self, BatchCommit, Checkpoint, CheckpointMove, CommitError, Committed, Failure, Fenced, Publication, Storage,
+        TakenFrom,
     },
     stream::{Batch, Lease, Notice, ReadProgress},
 };
@@ -216,18 +217,9 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         // Somebody else wrote these partitions' sessions meanwhile.
         self.cache.clear();
         let partitions: Vec<TopicPartition> = leases.iter().map(|lease| lease.partition().clone()).collect();
-        let read = async || self.store.checkpoints(&self.options.group_id, &partitions).await;
+        let read = async || store::read_checkpoints(&self.store, &self.options.group_id, &partitions).await;
         let Some(checkpoints) = until_available(consumer, &leases, read).await? else { return Ok(()) };
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            leases.into_iter().partition(|lease| checkpoints.contains_key(lease.partition()));
-        let known = known.into_iter().map(|lease| {
-            let next = checkpoints[lease.partition()];
-            (lease, next)
-        });
-        consumer.start_reading(known.collect());
-        if !unknown.is_empty() {
-            consumer.locate(unknown);
-        }
+        start_at(consumer, leases, checkpoints);
         Ok(())
     }
 
@@ -239,13 +231,9 @@ impl<A: SessionAggregator, S: Storage<A>> Pipeline<S, A> {
         let (leases, offsets): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
         let partitions = leases.iter().map(|lease| lease.partition().clone());
         let starts: Vec<(TopicPartition, NextOffset)> = partitions.zip(offsets).collect();
-        let create = async || self.store.create_checkpoints(&self.options.group_id, &starts).await;
+        let create = async || store::create_checkpoints(&self.store, &self.options.group_id, &starts).await;
         let Some(checkpoints) = until_available(consumer, &leases, create).await? else { return Ok(()) };
-        let started = leases.into_iter().filter_map(|lease| {
-            let next = *checkpoints.get(lease.partition())?;
-            Some((lease, next))
-        });
-        consumer.start_reading(started.collect());
+        start_at(consumer, leases, checkpoints);
         Ok(())
     }
 
@@ -450,5 +438,22 @@ impl<C: Source, S: Storage<A>, A: SessionAggregator> Narrowing for InWork<'_, C,
                 true
             }
         }
+    }
+}
+
+/// Starts reading at these checkpoints; of partitions that have none, Kafka is asked where they start.
+fn start_at(consumer: &impl Source, leases: Vec<Lease>, checkpoints: Vec<Checkpoint>) {
+    let mut checkpoints: HashMap<TopicPartition, Checkpoint> =
+        checkpoints.into_iter().map(|checkpoint| (checkpoint.partition().clone(), checkpoint)).collect();
+    let (mut starts, mut without) = (Vec::new(), Vec::new());
+    for lease in leases {
+        match checkpoints.remove(lease.partition()) {
+            Some(checkpoint) => starts.push((lease, checkpoint)),
+            None => without.push(lease),
+        }
+    }
+    consumer.start_reading(starts);
+    if !without.is_empty() {
+        consumer.locate(without);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     event::Decoder,
     record::{NextOffset, TopicPartition},
-    store::Committed,
+    store::{Checkpoint, Committed},
     stream::{Batch, Consumer, Lease, Leases, Notice, ReadProgress, StreamError},
 };
 
@@ -32,8 +32,8 @@ pub trait Source {
     /// Asks where these partitions, which have no checkpoint, would start.
     fn locate(&self, leases: Vec<Lease>);
 
-    /// Starts reading; leases that have ended are passed over.
-    fn start_reading(&self, positions: Vec<(Lease, NextOffset)>);
+    /// Starts reading at these checkpoints; leases that have ended are passed over.
+    fn start_reading(&self, starts: Vec<(Lease, Checkpoint)>);
 
     /// Grants these partitions anew, if they are still assigned: they will be read from their checkpoints again.
     fn restart(&self, partitions: Vec<TopicPartition>);
@@ -76,8 +76,8 @@ impl Source for Consumer {
         self.locate(leases);
     }
 
-    fn start_reading(&self, positions: Vec<(Lease, NextOffset)>) {
-        self.start_reading(positions);
+    fn start_reading(&self, starts: Vec<(Lease, Checkpoint)>) {
+        self.start_reading(starts);
     }
 
     fn restart(&self, partitions: Vec<TopicPartition>) {

@@ -49,7 +49,29 @@ pub struct CheckpointMove {
     pub next: NextOffset,
 }
 
-/// Proof that a batch is in the tables, with the offsets that may be committed to Kafka now. Only this room makes one.
+/// Where a partition's checkpoint stands, as the tables say. Only this room makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    partition: TopicPartition,
+    next: NextOffset,
+}
+
+impl Checkpoint {
+    pub(super) fn new((partition, next): (TopicPartition, NextOffset)) -> Self {
+        Self { partition, next }
+    }
+
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    pub fn next(&self) -> NextOffset {
+        self.next
+    }
+}
+
+/// Proof that what lies before these offsets is in the tables, so that they may be committed to Kafka. Only this room makes
+/// one: of a batch that it has written, or of checkpoints that it has read.
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -63,6 +85,12 @@ impl Committed {
 
     pub fn offsets(&self) -> &[(TopicPartition, NextOffset)] {
         &self.offsets
+    }
+}
+
+impl FromIterator<Checkpoint> for Committed {
+    fn from_iter<I: IntoIterator<Item = Checkpoint>>(checkpoints: I) -> Self {
+        Self { offsets: checkpoints.into_iter().map(|Checkpoint { partition, next }| (partition, next)).collect() }
     }
 }
 

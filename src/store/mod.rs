@@ -38,7 +38,7 @@ mod views;
 pub use adopted_offsets::AdoptedOffset;
 pub use aggregators::IncompleteAggregator;
 pub use breaker::{BreakerOptions, BreakerReport, BreakerState};
-pub use checkpoints::{CheckpointMove, Committed, Fenced};
+pub use checkpoints::{Checkpoint, CheckpointMove, Committed, Fenced};
 pub use claims::{ClaimedSession, Claims, SetAside, StoredEvents};
 pub use commit::{BatchCommit, CommitError, TakenFrom};
 pub use dead_letters::{
@@ -62,7 +62,7 @@ pub use pool::{PoolOptions, PoolReport};
 pub use replays::{ReplayName, ReplayPartition, StoredReplay};
 pub use retention::{Expiring, Expiry};
 pub(crate) use sessions::written_version;
-pub use storage::{Storage, commit};
+pub use storage::{Storage, commit, create_checkpoints, read_checkpoints};
 pub use stored::{PageStart, Selection, StoredPage, StoredSession};
 pub use sweep::{SeenLogEnds, Sweep, SweepInstant, SweepScope};
 pub use transaction::{AsStoreError, Isolation, TransactionSpec, TransactionStatistics, Transactions};

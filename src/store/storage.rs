@@ -9,7 +9,7 @@ use crate::{
 
 use super::{
     Store,
-    checkpoints::Committed,
+    checkpoints::{Checkpoint, Committed},
     commit::{BatchCommit, CommitError},
     error::StoreError,
 };
@@ -45,6 +45,30 @@ pub trait Storage<A: SessionAggregator> {
     /// Writes everything of the batch, or nothing. A checkpoint that isn't where the batch expects it fences the batch;
     /// a session that isn't as it was read is a conflict.
     async fn commit_batch(&self, batch: &BatchCommit<'_, A>) -> Result<(), CommitError>;
+}
+
+/// The checkpoints of these partitions; those without one are left out.
+///
+/// # Errors
+/// If the store can't be asked.
+pub async fn read_checkpoints<A: SessionAggregator>(
+    storage: &impl Storage<A>,
+    group_id: &str,
+    partitions: &[TopicPartition],
+) -> Result<Vec<Checkpoint>, StoreError> {
+    Ok(storage.checkpoints(group_id, partitions).await?.into_iter().map(Checkpoint::new).collect())
+}
+
+/// Creates the checkpoints that are missing, at these offsets, and returns what stands then.
+///
+/// # Errors
+/// If the store refuses.
+pub async fn create_checkpoints<A: SessionAggregator>(
+    storage: &impl Storage<A>,
+    group_id: &str,
+    starts: &[(TopicPartition, NextOffset)],
+) -> Result<Vec<Checkpoint>, StoreError> {
+    Ok(storage.create_checkpoints(group_id, starts).await?.into_iter().map(Checkpoint::new).collect())
 }
 
 /// Commits a batch, and gives the proof that Kafka's offsets may follow.

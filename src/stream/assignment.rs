@@ -11,6 +11,7 @@ use rdkafka::{
 use crate::{
     event::Decoder,
     record::{NextOffset, TopicPartition},
+    store::Checkpoint,
 };
 
 use super::{
@@ -61,8 +62,8 @@ impl Poller {
     }
 
     /// Assigns, or seeks where a partition was assigned before.
-    pub(super) fn start(&mut self, positions: Vec<(Lease, NextOffset)>) {
-        let current = positions.into_iter().filter(|(lease, _)| self.leases.is_current(lease));
+    pub(super) fn start(&mut self, starts: Vec<(Lease, Checkpoint)>) {
+        let current = starts.into_iter().filter(|(lease, _)| self.leases.is_current(lease));
         let (known, new): (Vec<_>, Vec<_>) =
             current.partition(|(lease, _)| self.readings.contains_key(lease.partition()));
         let leases: Vec<Lease> = known.iter().chain(&new).map(|(lease, _)| lease.clone()).collect();
@@ -86,34 +87,36 @@ impl Poller {
         self.tell(Notice::Granted(leases));
     }
 
-    fn seek_all(&mut self, positions: Vec<(Lease, NextOffset)>) -> Result<(), KafkaError> {
-        for (lease, position) in positions {
+    fn seek_all(&mut self, starts: Vec<(Lease, Checkpoint)>) -> Result<(), KafkaError> {
+        for (lease, checkpoint) in starts {
             self.progress.beat();
             let partition = lease.partition().clone();
-            self.consumer.seek(&partition.topic, partition.partition, Offset::Offset(position.get()), LOCATE)?;
+            let offset = Offset::Offset(checkpoint.next().get());
+            self.consumer.seek(&partition.topic, partition.partition, offset, LOCATE)?;
             self.consumer.resume(&list([&partition]))?;
             self.queues.moved(&partition);
-            self.begin_reading(partition, lease, position);
+            self.begin_reading(partition, lease, checkpoint);
         }
         Ok(())
     }
 
-    fn begin_reading(&mut self, partition: TopicPartition, lease: Lease, position: NextOffset) {
+    fn begin_reading(&mut self, partition: TopicPartition, lease: Lease, checkpoint: Checkpoint) {
         let end = self.ends.get(&partition).copied();
         let kept_before = self.kept_before.get(&partition).copied();
         let lane = self.lanes.choose(&partition);
-        let reading = Reading::new(lease, lane, position, end).keeping_records_before(kept_before);
+        let reading = Reading::new(lease, lane, checkpoint.next(), end);
+        let reading = reading.keeping_records_before(kept_before).having_begun_at(checkpoint);
         self.readings.insert(partition, reading);
     }
 
-    fn assign(&mut self, positions: Vec<(Lease, NextOffset)>) -> Result<(), KafkaError> {
-        if positions.is_empty() {
+    fn assign(&mut self, starts: Vec<(Lease, Checkpoint)>) -> Result<(), KafkaError> {
+        if starts.is_empty() {
             return Ok(());
         }
         self.share_lanes();
         let mut assignment = TopicPartitionList::new();
-        for (lease, position) in &positions {
-            add(&mut assignment, lease.partition(), *position)?;
+        for (lease, checkpoint) in &starts {
+            add(&mut assignment, lease.partition(), checkpoint.next())?;
             self.queues.open(&self.consumer, lease.partition(), &thread::current());
         }
         match self.consumer.rebalance_protocol() {
@@ -121,12 +124,12 @@ impl Poller {
             _ => self.assign_what_is_read(assignment)?,
         }
         // librdkafka remembers a pause from an earlier assignment.
-        self.consumer.resume(&list(positions.iter().map(|(lease, _)| lease.partition())))?;
-        for (lease, position) in positions {
+        self.consumer.resume(&list(starts.iter().map(|(lease, _)| lease.partition())))?;
+        for (lease, checkpoint) in starts {
             let partition = lease.partition().clone();
-            tracing::debug!(%partition, %position, "reading starts");
+            tracing::debug!(%partition, position = %checkpoint.next(), "reading starts");
             self.consumer.context().mark_started(&partition);
-            self.begin_reading(partition, lease, position);
+            self.begin_reading(partition, lease, checkpoint);
         }
         Ok(())
     }

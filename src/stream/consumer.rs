@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use crate::{
     event::Decoder,
     record::{NextOffset, TopicPartition},
-    store::Committed,
+    store::{Checkpoint, Committed},
 };
 
 use super::{
@@ -134,9 +134,9 @@ impl Consumer {
         self.tell(Command::Locate(leases));
     }
 
-    /// Starts reading; leases that have ended are passed over.
-    pub fn start_reading(&self, positions: Vec<(Lease, NextOffset)>) {
-        self.tell(Command::Start(positions));
+    /// Starts reading at these checkpoints; leases that have ended are passed over.
+    pub fn start_reading(&self, starts: Vec<(Lease, Checkpoint)>) {
+        self.tell(Command::Start(starts));
     }
 
     /// Grants these partitions anew, if they are still assigned: they will be read from their checkpoints again.

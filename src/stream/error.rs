@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rdkafka::{
-    error::{KafkaError, RDKafkaErrorCode},
-    types::RDKafkaConfRes,
-};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::record::{NextOffset, TopicPartition};
+use crate::{
+    config::property_problem,
+    record::{NextOffset, TopicPartition},
+};
 
 /// A failure of Kafka, of the way to it, or of the settings for it. Its text never quotes a property's value or a
 /// record's data.
@@ -94,11 +94,7 @@ impl From<KafkaError> for StreamError {
     fn from(error: KafkaError) -> Self {
         match error {
             KafkaError::ClientConfig(result, _, property, _) => {
-                let problem = match result {
-                    RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => "librdkafka has no such property",
-                    _ => "librdkafka refuses its value",
-                };
-                Self::Property { property, problem }
+                Self::Property { property, problem: property_problem(result) }
             }
             KafkaError::Nul(_) => Self::Client("a setting holds U+0000".to_owned()),
             KafkaError::ClientCreation(why) | KafkaError::AdminOpCreation(why) => Self::Client(why),

@@ -3,7 +3,7 @@
 use crate::{
     event::Decoder,
     record::{NextOffset, TopicPartition},
-    store::Committed,
+    store::{Checkpoint, Committed},
 };
 
 use super::{error::StreamError, lease::Lease};
@@ -27,7 +27,7 @@ pub enum Notice {
 #[derive(Debug)]
 pub(super) enum Command {
     Locate(Vec<Lease>),
-    Start(Vec<(Lease, NextOffset)>),
+    Start(Vec<(Lease, Checkpoint)>),
     Restart(Vec<TopicPartition>),
     /// Keep the records of events before these offsets, when they are read again.
     KeepRecords(Vec<(TopicPartition, NextOffset)>),

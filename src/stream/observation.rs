@@ -21,6 +21,7 @@ impl Poller {
         let paused = self.paused || std::mem::take(&mut self.held_back);
         let mut standing = self.standing_of_group(statistics);
         let mut ends = Vec::new();
+        let mut untold = Vec::new();
         let mut beyond = Vec::new();
         for (partition, reading) in &mut self.readings {
             if self.queues.is_waiting(partition) {
@@ -36,8 +37,12 @@ impl Poller {
             let lag = seen.and_then(|seen| reading.observe(seen, paused || is_full(seen)));
             standing.partitions.insert(partition.clone(), reading.standing(seen, lag, connected));
             let Some(seen) = seen else { continue };
-            if lag.is_some() && connected {
-                ends.extend(reading.end_of_log(seen).map(|end| (partition.clone(), end)));
+            if lag.is_some()
+                && connected
+                && let Some(end) = reading.end_of_log(seen)
+            {
+                ends.push((partition.clone(), end));
+                untold.extend(reading.take_untold());
             }
             if reading.is_beyond_the_log() {
                 beyond.push((partition.clone(), seen.lo_offset, seen.hi_offset));
@@ -45,6 +50,7 @@ impl Poller {
         }
         self.progress.set_standing(standing);
         self.progress.set_log_ends(ends);
+        self.commit(&untold.into_iter().collect());
         for (partition, low, high) in beyond {
             self.halt(&partition, low, high);
         }

@@ -320,7 +320,7 @@ impl Poller {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Locate(leases) => self.locate(leases),
-            Command::Start(positions) => self.start(positions),
+            Command::Start(starts) => self.start(starts),
             Command::Restart(partitions) => self.restart(&partitions),
             Command::KeepRecords(before) => self.keep_records_before(before),
             Command::Renew { decoder, keep_records } => self.renew(decoder, keep_records),
@@ -331,7 +331,7 @@ impl Poller {
 
     /// Kafka's offsets follow the checkpoints, without being waited for: where reading goes on doesn't depend on them.
     /// Leaving the group waits for the answers that are still out.
-    fn commit(&self, committed: &Committed) {
+    pub(super) fn commit(&self, committed: &Committed) {
         if self.group.is_none() {
             return;
         }

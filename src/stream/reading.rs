@@ -8,6 +8,7 @@ use rdkafka::statistics::Partition;
 use crate::{
     event::RecordTimestamp,
     record::{NextOffset, RecordOffset},
+    store::Checkpoint,
 };
 
 use super::{lanes::LaneNumber, lease::Lease, standing::PartitionStanding};
@@ -22,6 +23,8 @@ pub(super) struct Reading {
     lease: Lease,
     lane: LaneNumber,
     position: NextOffset,
+    /// Where it began, until Kafka was told.
+    begun_at: Option<Checkpoint>,
     /// Where reading ends, wherever the log does.
     end: Option<NextOffset>,
     /// Events before it may become dead letters.
@@ -49,6 +52,7 @@ impl Reading {
             lease,
             lane,
             position,
+            begun_at: None,
             end,
             kept_before: None,
             fetch_stopped: false,
@@ -66,6 +70,18 @@ impl Reading {
     /// The records of events before this offset are kept.
     pub(super) fn keeping_records_before(self, kept_before: Option<NextOffset>) -> Self {
         Self { kept_before, ..self }
+    }
+
+    /// Kafka may not know of this checkpoint.
+    pub(super) fn having_begun_at(self, checkpoint: Checkpoint) -> Self {
+        Self { begun_at: Some(checkpoint), ..self }
+    }
+
+    /// The checkpoint at which it began, once, where that turns out to be the log's end: no batch may ever come by which Kafka
+    /// hears of it. The checkpoint was moved, or whoever read before was gone before Kafka took the last offset.
+    pub(super) fn take_untold(&mut self) -> Option<Checkpoint> {
+        let is_there = self.is_at_end();
+        self.begun_at.take_if(|checkpoint| is_there && checkpoint.next() == self.position)
     }
 
     pub(super) fn keeps_record(&self, record: RecordOffset) -> bool {

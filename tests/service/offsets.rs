@@ -116,6 +116,24 @@ async fn a_seek_back_reads_again_and_changes_nothing() {
     assert_eq!(moved, 2, "a decision for each partition");
 }
 
+/// Lag as Kafka's tools tell it would stay for ever where no record comes any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn kafkas_offset_follows_a_seek_to_the_end_behind_which_nothing_comes() {
+    let deployment = Deployment::new(1).await;
+    let sent = prompts_at([0, 1, 2]);
+    deployment.send(&sent[..1]).await;
+    deployment.drain().await;
+    send_each(&deployment, &sent[1..]).await;
+    let topic = deployment.topic(EventKind::Prompt);
+    let output = program::run(&deployment, &["offsets", "seek", "--topic", topic, "--to", "latest", "--yes"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let row = shown(&deployment, EventKind::Prompt);
+    assert_eq!((&row["checkpoint"], &row["committed"]), (&json!(3), &json!(1)), "{row}");
+    deployment.drain().await;
+    let row = shown(&deployment, EventKind::Prompt);
+    assert_eq!((&row["checkpoint"], &row["committed"]), (&json!(3), &json!(3)), "{row}");
+}
+
 /// The development broker goes by when a record came, Kafka by when it was sent: here that is the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seek_to_a_time_begins_with_the_first_record_sent_then_or_later() {

@@ -14,7 +14,7 @@ use sessionfold::{
     event::Decoder,
     pipeline::Source,
     record::{NextOffset, RecordOffset, TopicPartition},
-    store::Committed,
+    store::{Checkpoint, Committed},
     stream::{Batch, Content, Item, Lease, Leases, Notice, ReadProgress, Slice, StreamError},
 };
 
@@ -38,7 +38,7 @@ struct Reading {
 /// What the pipeline told, in order.
 enum Command {
     Locate(Vec<Lease>),
-    Start(Vec<(Lease, NextOffset)>),
+    Start(Vec<(Lease, Checkpoint)>),
     Restart(Vec<TopicPartition>),
     KeepRecords(Vec<(TopicPartition, NextOffset)>),
     Commit(Committed),
@@ -107,7 +107,7 @@ impl Poller {
         while let Some(command) = self.commands.pop_front() {
             match command {
                 Command::Locate(leases) => self.locate(leases),
-                Command::Start(positions) => self.start(positions),
+                Command::Start(starts) => self.start(starts),
                 Command::Restart(partitions) => self.restart(&partitions),
                 Command::KeepRecords(before) => self.kept_before.extend(before),
                 Command::Commit(committed) => self.commit(&committed),
@@ -125,8 +125,9 @@ impl Poller {
         self.notices.push_back(Notice::Located(starts.collect()));
     }
 
-    fn start(&mut self, positions: Vec<(Lease, NextOffset)>) {
-        for (lease, position) in positions {
+    fn start(&mut self, starts: Vec<(Lease, Checkpoint)>) {
+        for (lease, checkpoint) in starts {
+            let position = checkpoint.next();
             if self.leases.is_current(&lease) {
                 self.trace.note(format!("    member {}: reads {} from {position}", self.member, lease.partition()));
                 let partition = lease.partition().clone();
@@ -264,8 +265,8 @@ impl Source for Reader {
         self.tell(Command::Locate(leases));
     }
 
-    fn start_reading(&self, positions: Vec<(Lease, NextOffset)>) {
-        self.tell(Command::Start(positions));
+    fn start_reading(&self, starts: Vec<(Lease, Checkpoint)>) {
+        self.tell(Command::Start(starts));
     }
 
     fn restart(&self, partitions: Vec<TopicPartition>) {
