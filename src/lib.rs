@@ -22,8 +22,8 @@
 //! 4. The [`store::Committed`] that comes out is the only thing that [`stream::Consumer::commit`] takes. So an offset
 //!    can't be committed to Kafka too early.
 //!
-//! Reading starts at the checkpoints in Postgres, and nothing else can be told to ([`store::Checkpoint`]). Kafka is asked only
-//! where there is none.
+//! Reading starts at the checkpoints in Postgres: it can be told to start only at a [`store::Checkpoint`]. Kafka is asked
+//! only where there is none, and hears of one behind which nothing comes.
 //!
 //! # The rooms
 //!

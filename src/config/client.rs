@@ -108,7 +108,7 @@ pub(super) fn check_values(settings: &Settings) -> Result<(), ConfigError> {
 /// librdkafka's own words aren't kept, since they quote the value, which may be a secret.
 fn refusal(error: &KafkaError) -> Refusal {
     let problem = match error {
-        KafkaError::ClientConfig(result, ..) => problem_of(*result),
+        KafkaError::ClientConfig(result, ..) => property_problem(*result),
         _ => REFUSED,
     };
     Refusal::new(problem, "allowed: what librdkafka's CONFIGURATION.md lists")
@@ -117,7 +117,7 @@ fn refusal(error: &KafkaError) -> Refusal {
 const REFUSED: &str = "librdkafka refuses its value, or was built without it";
 
 /// What is wrong with a property that librdkafka doesn't take.
-pub(crate) fn problem_of(result: RDKafkaConfRes) -> &'static str {
+pub(crate) fn property_problem(result: RDKafkaConfRes) -> &'static str {
     match result {
         RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => "librdkafka has no such property",
         _ => REFUSED,

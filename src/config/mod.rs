@@ -36,7 +36,7 @@ mod traces;
 use std::path::PathBuf;
 
 pub use client::ClientValue;
-pub(crate) use client::problem_of as property_problem;
+pub(crate) use client::property_problem;
 pub use duration::parse as parse_duration;
 pub use endpoint_url::EndpointUrl;
 pub use endpoints::{Authorization, EndpointConfig, EndpointKind, EndpointName};

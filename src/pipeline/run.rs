@@ -441,7 +441,8 @@ impl<C: Source, S: Storage<A>, A: SessionAggregator> Narrowing for InWork<'_, C,
     }
 }
 
-/// Starts reading at these checkpoints; of partitions that have none, Kafka is asked where they start.
+/// Starts reading at these checkpoints; of partitions that have none, be it that one was deleted just now, Kafka is asked
+/// where they start.
 fn start_at(consumer: &impl Source, leases: Vec<Lease>, checkpoints: Vec<Checkpoint>) {
     let mut checkpoints: HashMap<TopicPartition, Checkpoint> =
         checkpoints.into_iter().map(|checkpoint| (checkpoint.partition().clone(), checkpoint)).collect();

@@ -243,7 +243,7 @@ impl<A: SessionAggregator, S: Storage<A>> Service<A, S> {
         mut self,
         renew: impl AsyncFnMut(&S) -> Option<Renewed<S, A>>,
     ) -> Result<Totals, PipelineError> {
-        self.pipeline.run_renewed(self.consumer, renew).await
+        Box::pin(self.pipeline.run_renewed(self.consumer, renew)).await
     }
 
     /// Runs until it is stopped, or drained where that was asked for.
@@ -251,7 +251,8 @@ impl<A: SessionAggregator, S: Storage<A>> Service<A, S> {
     /// # Errors
     /// See [`PipelineError`].
     pub async fn run(mut self) -> Result<Totals, PipelineError> {
-        self.pipeline.run(self.consumer).await
+        // In a box of its own: rustc follows futures within futures only so deep, and whoever embeds this adds to it.
+        Box::pin(self.pipeline.run(self.consumer)).await
     }
 }
 

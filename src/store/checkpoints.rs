@@ -49,7 +49,8 @@ pub struct CheckpointMove {
     pub next: NextOffset,
 }
 
-/// Where a partition's checkpoint stands, as the tables say. Only this room makes one.
+/// Where a partition's checkpoint stands: what lies before it is in the tables. Only this room makes one, of what it has
+/// read or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     partition: TopicPartition,
@@ -58,6 +59,11 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     pub(super) fn new((partition, next): (TopicPartition, NextOffset)) -> Self {
+        Self { partition, next }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn made_up(partition: TopicPartition, next: NextOffset) -> Self {
         Self { partition, next }
     }
 
@@ -70,27 +76,22 @@ impl Checkpoint {
     }
 }
 
-/// Proof that what lies before these offsets is in the tables, so that they may be committed to Kafka. Only this room makes
-/// one: of a batch that it has written, or of checkpoints that it has read.
+/// Proof that a batch is in the tables, with the offsets that may be committed to Kafka now. Only this room makes one.
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    offsets: Vec<(TopicPartition, NextOffset)>,
+    checkpoints: Vec<Checkpoint>,
 }
 
 impl Committed {
     pub(super) fn of(moves: &[CheckpointMove]) -> Self {
-        Self { offsets: moves.iter().map(|step| (step.partition.clone(), step.next)).collect() }
+        let checkpoint = |step: &CheckpointMove| Checkpoint { partition: step.partition.clone(), next: step.next };
+        Self { checkpoints: moves.iter().map(checkpoint).collect() }
     }
 
-    pub fn offsets(&self) -> &[(TopicPartition, NextOffset)] {
-        &self.offsets
-    }
-}
-
-impl FromIterator<Checkpoint> for Committed {
-    fn from_iter<I: IntoIterator<Item = Checkpoint>>(checkpoints: I) -> Self {
-        Self { offsets: checkpoints.into_iter().map(|Checkpoint { partition, next }| (partition, next)).collect() }
+    /// Where they stand since.
+    pub fn checkpoints(&self) -> &[Checkpoint] {
+        &self.checkpoints
     }
 }
 

@@ -23,7 +23,8 @@ use super::{
 pub struct DryRun {
     /// What is stored; none where the tables would be made first.
     tables: Option<Store>,
-    /// Where each partition is read from; then, how far it was taken: one that is read again isn't counted twice.
+    /// Where each partition is read from; then, how far it was taken: one that is read again isn't counted twice. Kafka never
+    /// hears of it, since what writes nothing reads without a group.
     positions: Mutex<HashMap<TopicPartition, NextOffset>>,
 }
 

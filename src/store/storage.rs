@@ -47,7 +47,7 @@ pub trait Storage<A: SessionAggregator> {
     async fn commit_batch(&self, batch: &BatchCommit<'_, A>) -> Result<(), CommitError>;
 }
 
-/// The checkpoints of these partitions; those without one are left out.
+/// [`Storage::checkpoints`], with the proof that reading may start there.
 ///
 /// # Errors
 /// If the store can't be asked.
@@ -59,7 +59,7 @@ pub async fn read_checkpoints<A: SessionAggregator>(
     Ok(storage.checkpoints(group_id, partitions).await?.into_iter().map(Checkpoint::new).collect())
 }
 
-/// Creates the checkpoints that are missing, at these offsets, and returns what stands then.
+/// [`Storage::create_checkpoints`], with the proof that reading may start there.
 ///
 /// # Errors
 /// If the store refuses.

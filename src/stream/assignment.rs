@@ -104,8 +104,7 @@ impl Poller {
         let end = self.ends.get(&partition).copied();
         let kept_before = self.kept_before.get(&partition).copied();
         let lane = self.lanes.choose(&partition);
-        let reading = Reading::new(lease, lane, checkpoint.next(), end);
-        let reading = reading.keeping_records_before(kept_before).having_begun_at(checkpoint);
+        let reading = Reading::new(lease, lane, checkpoint, end).keeping_records_before(kept_before);
         self.readings.insert(partition, reading);
     }
 

@@ -11,6 +11,7 @@ use rdkafka::{
 
 use super::{
     poller::Poller,
+    reading::Reading,
     standing::{BrokerStanding, PartitionStanding, ReadStanding},
 };
 
@@ -19,6 +20,9 @@ impl Poller {
     pub(super) fn observe(&mut self, statistics: &Statistics) {
         // What is held back is not silence.
         let paused = self.paused || std::mem::take(&mut self.held_back);
+        if self.consumer.context().take_refused_offsets() {
+            self.readings.values_mut().for_each(Reading::may_be_refused);
+        }
         let mut standing = self.standing_of_group(statistics);
         let mut ends = Vec::new();
         let mut untold = Vec::new();
@@ -42,7 +46,7 @@ impl Poller {
                 && let Some(end) = reading.end_of_log(seen)
             {
                 ends.push((partition.clone(), end));
-                untold.extend(reading.take_untold());
+                untold.extend(reading.untold(end).cloned());
             }
             if reading.is_beyond_the_log() {
                 beyond.push((partition.clone(), seen.lo_offset, seen.hi_offset));
@@ -50,7 +54,7 @@ impl Poller {
         }
         self.progress.set_standing(standing);
         self.progress.set_log_ends(ends);
-        self.commit(&untold.into_iter().collect());
+        self.commit(&untold);
         for (partition, low, high) in beyond {
             self.halt(&partition, low, high);
         }

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::{
     config::KafkaConfig,
     record::{NextOffset, TopicPartition},
-    store::Committed,
+    store::Checkpoint,
 };
 
 use super::{
@@ -324,29 +324,29 @@ impl Poller {
             Command::Restart(partitions) => self.restart(&partitions),
             Command::KeepRecords(before) => self.keep_records_before(before),
             Command::Renew { decoder, keep_records } => self.renew(decoder, keep_records),
-            Command::Commit(committed) => self.commit(&committed),
+            Command::Commit(committed) => self.commit(committed.checkpoints()),
             Command::Close => self.closing = true,
         }
     }
 
-    /// Kafka's offsets follow the checkpoints, without being waited for: where reading goes on doesn't depend on them.
-    /// Leaving the group waits for the answers that are still out.
-    pub(super) fn commit(&self, committed: &Committed) {
+    /// Kafka's offsets follow the checkpoints, without being waited for: where reading goes on doesn't depend on them. What
+    /// Kafka refuses it is told again, if need be. Leaving the group waits for the answers that are still out.
+    pub(super) fn commit(&mut self, checkpoints: &[Checkpoint]) {
         if self.group.is_none() {
             return;
         }
         let mut list = TopicPartitionList::new();
-        for (partition, next) in committed.offsets() {
-            if self.readings.contains_key(partition) {
-                let offset = Offset::Offset(next.get());
-                // Refused only for an offset that no record can have.
-                let _ = list.add_partition_offset(&partition.topic, partition.partition, offset);
-            }
+        for checkpoint in checkpoints {
+            let Some(reading) = self.readings.get_mut(checkpoint.partition()) else { continue };
+            reading.tells(checkpoint.clone());
+            let TopicPartition { topic, partition } = checkpoint.partition();
+            // Refused only for an offset that no record can have.
+            let _ = list.add_partition_offset(topic, *partition, Offset::Offset(checkpoint.next().get()));
         }
         if list.count() > 0
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
         {
-            tracing::debug!(%error, "Kafka did not take the committed offsets");
+            self.consumer.context().refuse_offsets(&error);
         }
     }
 

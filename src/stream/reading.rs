@@ -23,8 +23,10 @@ pub(super) struct Reading {
     lease: Lease,
     lane: LaneNumber,
     position: NextOffset,
-    /// Where it began, until Kafka was told.
-    begun_at: Option<Checkpoint>,
+    /// The latest that is known.
+    checkpoint: Checkpoint,
+    /// Whether Kafka was told of the checkpoint, and didn't refuse it.
+    is_told: bool,
     /// Where reading ends, wherever the log does.
     end: Option<NextOffset>,
     /// Events before it may become dead letters.
@@ -46,13 +48,14 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// From `position` on, to `end` where there is one, without it.
-    pub(super) fn new(lease: Lease, lane: LaneNumber, position: NextOffset, end: Option<NextOffset>) -> Self {
+    /// From `checkpoint` on, to `end` where there is one, without it.
+    pub(super) fn new(lease: Lease, lane: LaneNumber, checkpoint: Checkpoint, end: Option<NextOffset>) -> Self {
         Self {
             lease,
             lane,
-            position,
-            begun_at: None,
+            position: checkpoint.next(),
+            checkpoint,
+            is_told: false,
             end,
             kept_before: None,
             fetch_stopped: false,
@@ -72,16 +75,24 @@ impl Reading {
         Self { kept_before, ..self }
     }
 
-    /// Kafka may not know of this checkpoint.
-    pub(super) fn having_begun_at(self, checkpoint: Checkpoint) -> Self {
-        Self { begun_at: Some(checkpoint), ..self }
+    /// Says that Kafka is told of this checkpoint.
+    pub(super) fn tells(&mut self, checkpoint: Checkpoint) {
+        (self.checkpoint, self.is_told) = (checkpoint, true);
     }
 
-    /// The checkpoint at which it began, once, where that turns out to be the log's end: no batch may ever come by which Kafka
-    /// hears of it. The checkpoint was moved, or whoever read before was gone before Kafka took the last offset.
-    pub(super) fn take_untold(&mut self) -> Option<Checkpoint> {
-        let is_there = self.is_at_end();
-        self.begun_at.take_if(|checkpoint| is_there && checkpoint.next() == self.position)
+    /// Says that Kafka may have refused what it was told.
+    pub(super) fn may_be_refused(&mut self) {
+        self.is_told = false;
+    }
+
+    /// The checkpoint, where Kafka doesn't know of it and nothing lies behind it, so that no batch may ever come by which it
+    /// would. It was moved, or whoever read before was gone before Kafka took the last offset, or Kafka refused it.
+    ///
+    /// With [`Self::end_of_log`]: an offset outside the log is nothing to tell. Nor is 0, before which there is nothing.
+    pub(super) fn untold(&self, end_of_log: NextOffset) -> Option<&Checkpoint> {
+        let next = self.checkpoint.next();
+        let is_due = !self.is_told && self.position == next && end_of_log == next && next > NextOffset::new(0);
+        is_due.then_some(&self.checkpoint)
     }
 
     pub(super) fn keeps_record(&self, record: RecordOffset) -> bool {
@@ -229,9 +240,14 @@ mod tests {
     use super::*;
     use crate::{record::TopicPartition, stream::lease::Leases};
 
+    fn checkpoint(next: i64) -> Checkpoint {
+        Checkpoint::made_up(TopicPartition::new("t", 0), NextOffset::new(next))
+    }
+
     fn reading_at(position: i64) -> Reading {
-        let lease = Leases::default().grant([TopicPartition::new("t", 0)]).remove(0);
-        Reading::new(lease, LaneNumber::FIRST, NextOffset::new(position), None)
+        let checkpoint = checkpoint(position);
+        let lease = Leases::default().grant([checkpoint.partition().clone()]).remove(0);
+        Reading::new(lease, LaneNumber::FIRST, checkpoint, None)
     }
 
     /// As librdkafka tells of a partition whose last record is at 99.
@@ -299,6 +315,30 @@ mod tests {
         reading.observe(&fetched_to_end(), false);
         reading.halt();
         assert_eq!(reading.end_of_log(&fetched_to_end()), None, "it is halted");
+    }
+
+    #[test]
+    fn kafka_is_told_of_a_checkpoint_behind_which_nothing_lies_until_it_takes_it() {
+        let end = NextOffset::new(100);
+        let mut reading = reading_at(100);
+        assert_eq!(reading.untold(NextOffset::new(101)), None, "a batch will tell it");
+        assert_eq!(reading.untold(end), Some(&checkpoint(100)));
+        reading.tells(checkpoint(100));
+        assert_eq!(reading.untold(end), None);
+        reading.may_be_refused();
+        assert_eq!(reading.untold(end), Some(&checkpoint(100)));
+        assert_eq!(reading_at(0).untold(NextOffset::new(0)), None, "nothing was ever there");
+    }
+
+    #[test]
+    fn kafka_is_told_of_no_offset_that_is_read_and_not_committed() {
+        let end = NextOffset::new(100);
+        let mut reading = reading_at(99);
+        reading.advance(RecordOffset::new(99), None, Instant::now());
+        assert_eq!(reading.untold(end), None);
+        reading.tells(checkpoint(100));
+        reading.may_be_refused();
+        assert_eq!(reading.untold(end), Some(&checkpoint(100)), "its batch's was refused");
     }
 
     #[test]

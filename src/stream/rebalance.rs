@@ -45,6 +45,8 @@ struct Shared {
     granted: HashSet<TopicPartition>,
     /// Whether `granted` is the group's last word: a revocation is always followed by an assignment, be it empty.
     settled: bool,
+    /// Kafka did not take offsets that it was told, since this was asked last.
+    refused_offsets: bool,
 }
 
 impl Callbacks {
@@ -70,6 +72,15 @@ impl Callbacks {
 
     pub(super) fn take_statistics(&self) -> Option<Statistics> {
         self.shared().statistics.take()
+    }
+
+    pub(super) fn refuse_offsets(&self, error: &KafkaError) {
+        tracing::debug!(%error, "Kafka did not take the committed offsets");
+        self.shared().refused_offsets = true;
+    }
+
+    pub(super) fn take_refused_offsets(&self) -> bool {
+        std::mem::take(&mut self.shared().refused_offsets)
     }
 
     /// How many partitions the group gave us; none before it has answered, and while it rebalances.
@@ -159,8 +170,8 @@ impl ConsumerContext for Callbacks {
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
-            // The checkpoints decide; Kafka's offsets follow with the next batch.
-            tracing::debug!(%error, "Kafka did not take the committed offsets");
+            // The checkpoints decide; Kafka's offsets follow later.
+            self.refuse_offsets(&error);
         }
     }
 }

@@ -29,6 +29,9 @@ const ROOM: usize = 2;
 struct Reading {
     lease: Lease,
     position: NextOffset,
+    /// The latest that is known, and whether Kafka was told of it.
+    checkpoint: Checkpoint,
+    is_told: bool,
     /// Waiting for the checkpoint to be read anew.
     suspended: bool,
     /// The records of events before it are kept.
@@ -127,12 +130,14 @@ impl Poller {
 
     fn start(&mut self, starts: Vec<(Lease, Checkpoint)>) {
         for (lease, checkpoint) in starts {
-            let position = checkpoint.next();
             if self.leases.is_current(&lease) {
-                self.trace.note(format!("    member {}: reads {} from {position}", self.member, lease.partition()));
-                let partition = lease.partition().clone();
+                let (partition, position) = (lease.partition().clone(), checkpoint.next());
+                self.trace.note(format!("    member {}: reads {partition} from {position}", self.member));
                 let kept_before = self.kept_before.get(&partition).copied().unwrap_or(NextOffset::new(0));
-                self.readings.insert(partition, Reading { lease, position, suspended: false, kept_before });
+                self.readings.insert(
+                    partition,
+                    Reading { lease, position, checkpoint, is_told: false, suspended: false, kept_before },
+                );
             }
         }
     }
@@ -151,16 +156,30 @@ impl Poller {
         }
     }
 
-    fn commit(&self, committed: &Committed) {
-        for (partition, next) in committed.offsets() {
-            if self.readings.contains_key(partition) {
-                self.broker.borrow_mut().commit(self.member, partition, *next);
+    fn commit(&mut self, committed: &Committed) {
+        for checkpoint in committed.checkpoints() {
+            if let Some(reading) = self.readings.get_mut(checkpoint.partition()) {
+                (reading.checkpoint, reading.is_told) = (checkpoint.clone(), true);
+                self.broker.borrow_mut().commit(self.member, checkpoint.partition(), checkpoint.next());
+            }
+        }
+    }
+
+    /// Tells Kafka of checkpoints behind which nothing lies.
+    fn commit_untold(&mut self) {
+        let mut broker = self.broker.borrow_mut();
+        for (partition, reading) in &mut self.readings {
+            let next = reading.checkpoint.next();
+            if !reading.is_told && reading.position == next && broker.read(partition, next).is_none() {
+                broker.commit(self.member, partition, next);
+                reading.is_told = true;
             }
         }
     }
 
     /// Reads up to so many records of each partition, in turns, and hands them over as a batch a lane.
     pub fn read(&mut self, counts: &[u8]) {
+        self.commit_untold();
         for lane in 0..LANES {
             if !self.stopping && self.batches[lane].len() < ROOM {
                 self.read_lane(lane, counts);
