@@ -53,12 +53,18 @@ async fn send_each(deployment: &Deployment, records: &[GeneratedRecord]) {
     }
 }
 
+/// A deployment with so many partitions a topic, which has drained these records.
+async fn drained(partitions: i32, records: &[GeneratedRecord]) -> Deployment {
+    let deployment = Deployment::new(partitions).await;
+    deployment.send(records).await;
+    deployment.drain().await;
+    deployment
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lag_and_time_behind_are_those_of_the_first_record_that_was_not_read() {
-    let deployment = Deployment::new(1).await;
     let sent = prompts_at([0, 3_600, 7_200]);
-    deployment.send(&sent[..1]).await;
-    deployment.drain().await;
+    let deployment = drained(1, &sent[..1]).await;
     let row = shown(&deployment, EventKind::Prompt);
     assert_eq!(
         row,
@@ -80,9 +86,7 @@ async fn lag_and_time_behind_are_those_of_the_first_record_that_was_not_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_broker_the_checkpoints_are_shown() {
-    let mut deployment = Deployment::new(1).await;
-    deployment.send(&records(500)).await;
-    deployment.drain().await;
+    let mut deployment = drained(1, &records(500)).await;
     let with_broker = shown(&deployment, EventKind::Tool);
     deployment.set("SESSIONFOLD_KAFKA__BROKERS", "127.0.0.1:1");
     let row = shown(&deployment, EventKind::Tool);
@@ -98,10 +102,8 @@ async fn without_the_broker_the_checkpoints_are_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seek_back_reads_again_and_changes_nothing() {
-    let deployment = Deployment::new(2).await;
     let sent = records(3_000);
-    deployment.send(&sent).await;
-    deployment.drain().await;
+    let deployment = drained(2, &sent).await;
     let seek = ["offsets", "seek", "--topic", deployment.topic(EventKind::Tool), "--to", "earliest"];
     assert_eq!(program::run(&deployment, &seek).status.code(), Some(2), "it asks first");
     let output = program::run(&deployment, &[&seek[..], &["--yes"]].concat());
@@ -119,10 +121,8 @@ async fn a_seek_back_reads_again_and_changes_nothing() {
 /// Lag as Kafka's tools tell it would stay for ever where no record comes any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn kafkas_offset_follows_a_seek_to_the_end_behind_which_nothing_comes() {
-    let deployment = Deployment::new(1).await;
     let sent = prompts_at([0, 1, 2]);
-    deployment.send(&sent[..1]).await;
-    deployment.drain().await;
+    let deployment = drained(1, &sent[..1]).await;
     send_each(&deployment, &sent[1..]).await;
     let topic = deployment.topic(EventKind::Prompt);
     let output = program::run(&deployment, &["offsets", "seek", "--topic", topic, "--to", "latest", "--yes"]);
@@ -164,9 +164,7 @@ async fn a_seek_to_a_time_begins_with_the_first_record_sent_then_or_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seek_that_moves_nothing_asks_nothing_and_records_nothing() {
-    let deployment = Deployment::new(2).await;
-    deployment.send(&records(500)).await;
-    deployment.drain().await;
+    let deployment = drained(2, &records(500)).await;
     let topic = deployment.topic(EventKind::Tool);
     let decisions = async || {
         let count = "SELECT count(*) FROM adopted_offsets";
